@@ -1,0 +1,132 @@
+"""The database: everything durable that minidock knows, in one SQLite file with one writer, the daemon.
+
+Tables here, their meaning in the modules that own them: containers (engine), images, tags, digests and layers (image),
+networks and leases (network), volumes (engine). A row of a container is its *intent*: it is written before the first
+kernel object of that container exists, so that whatever a crash leaves behind can be told and undone.
+
+Write-ahead logging makes a commit atomic and keeps readers and the writer apart; ``synchronous=FULL`` makes an
+acknowledged commit survive a power cut. See: https://www.sqlite.org/wal.html and pragma.html#pragma_synchronous.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from minidock.wire.errors import ServerError
+
+SCHEMA_VERSION = 1
+
+SCHEMA = """
+CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL);
+
+CREATE TABLE containers (
+    id      TEXT PRIMARY KEY,
+    name    TEXT NOT NULL UNIQUE,
+    image   TEXT NOT NULL,              -- image id, so that an image in use is not removed
+    created INTEGER NOT NULL,           -- nanoseconds since the epoch
+    config  TEXT NOT NULL,              -- what was asked for, as JSON (engine/model.py)
+    state   TEXT NOT NULL               -- where it stands, as JSON (engine/model.py)
+);
+
+CREATE TABLE images (
+    id      TEXT PRIMARY KEY,           -- sha256 of the config
+    config  BLOB NOT NULL,              -- the config's bytes as they were digested
+    size    INTEGER NOT NULL            -- bytes of all layers, unpacked
+);
+CREATE TABLE tags    (reference TEXT PRIMARY KEY, image TEXT NOT NULL REFERENCES images(id), tagged INTEGER NOT NULL);
+CREATE TABLE digests (reference TEXT PRIMARY KEY, image TEXT NOT NULL REFERENCES images(id));
+CREATE TABLE layers  (chain_id TEXT PRIMARY KEY, diff_id TEXT NOT NULL, parent TEXT, size INTEGER NOT NULL);
+
+CREATE TABLE networks (
+    id      TEXT PRIMARY KEY,
+    name    TEXT NOT NULL UNIQUE,
+    driver  TEXT NOT NULL,
+    bridge  TEXT NOT NULL,
+    address TEXT NOT NULL,              -- the gateway with its prefix, 172.30.0.1/16
+    created INTEGER NOT NULL
+);
+CREATE TABLE leases (
+    network   TEXT NOT NULL REFERENCES networks(id),
+    address   TEXT NOT NULL,
+    container TEXT NOT NULL,
+    endpoint  TEXT NOT NULL,
+    mac       TEXT NOT NULL,
+    PRIMARY KEY (network, address),
+    UNIQUE (network, container)
+);
+
+CREATE TABLE volumes (
+    name      TEXT PRIMARY KEY,
+    created   INTEGER NOT NULL,
+    anonymous INTEGER NOT NULL,
+    labels    TEXT NOT NULL             -- JSON object
+);
+"""
+
+Row = sqlite3.Row
+
+
+class Database:
+    """One connection, shared by the daemon's threads; a lock makes a transaction the business of one of them."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._lock = threading.RLock()
+        flags = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        os.close(flags)
+        self._connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+        self._connection.row_factory = sqlite3.Row
+        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "busy_timeout=5000"):
+            self._connection.execute(f"PRAGMA {pragma}")
+        self._prepare()
+
+    def _prepare(self) -> None:
+        version = self._connection.execute("PRAGMA user_version").fetchone()[0]
+        if version == SCHEMA_VERSION:
+            return
+        if version != 0:
+            raise ServerError(
+                f"open {self.path}: schema version {version}, this minidock knows {SCHEMA_VERSION}",
+                "run the minidock version that wrote it, or give another --data-root",
+            )
+        with self.transaction():
+            for statement in SCHEMA.split(";\n"):
+                if statement.strip():
+                    self._connection.execute(statement)
+            self._connection.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
+
+    @contextmanager
+    def transaction(self) -> Iterator[sqlite3.Connection]:
+        """All or nothing: committed at the end of the block, rolled back if it raises. Nests into the outer one."""
+        with self._lock:
+            if self._connection.in_transaction:
+                yield self._connection
+                return
+            self._connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield self._connection
+            except BaseException:
+                self._connection.execute("ROLLBACK")
+                raise
+            self._connection.execute("COMMIT")
+
+    def query(self, sql: str, parameters: Sequence[Any] = ()) -> list[sqlite3.Row]:
+        """All rows of a SELECT."""
+        with self._lock:
+            return self._connection.execute(sql, parameters).fetchall()
+
+    def execute(self, sql: str, parameters: Sequence[Any] = ()) -> None:
+        """One statement in a transaction of its own."""
+        with self.transaction() as connection:
+            connection.execute(sql, parameters)
+
+    def close(self) -> None:
+        """Folds the write-ahead log into the file and closes it."""
+        with self._lock:
+            self._connection.close()

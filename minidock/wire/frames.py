@@ -1,0 +1,51 @@
+"""Docker's multiplexed stream: how stdout and stderr share one connection without a terminal.
+
+Each frame is 8 bytes of header and a payload: one byte for the stream, three zero bytes, the payload's length as
+32 bits big-endian. With a terminal there are no frames, just bytes.
+See: Docker Engine API, "Attach to a container", stream format.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+
+STDIN, STDOUT, STDERR, SYSTEM_ERROR = 0, 1, 2, 3
+HEADER = struct.Struct(">BxxxL")
+
+
+def frame(stream: int, payload: bytes) -> bytes:
+    """One frame: the header and the payload."""
+    return HEADER.pack(stream, len(payload)) + payload
+
+
+class FrameParser:
+    """Takes bytes as they arrive and gives (stream, payload) pieces.
+
+    A payload is passed on as it comes in, so a long frame may be given in several pieces and nothing is held back.
+    """
+
+    def __init__(self) -> None:
+        self._header = b""
+        self._stream = STDOUT
+        self._left = 0
+
+    def feed(self, data: bytes) -> Iterator[tuple[int, bytes]]:
+        """The pieces that ``data`` completes. Raises ValueError for a stream number that does not exist."""
+        while data:
+            if self._left == 0:
+                data = self._take_header(data)
+                continue
+            piece, data = data[: self._left], data[self._left :]
+            self._left -= len(piece)
+            yield self._stream, piece
+
+    def _take_header(self, data: bytes) -> bytes:
+        need = HEADER.size - len(self._header)
+        self._header += data[:need]
+        if len(self._header) == HEADER.size:
+            self._stream, self._left = HEADER.unpack(self._header)
+            self._header = b""
+            if self._stream > SYSTEM_ERROR:
+                raise ValueError(f"stream number {self._stream} in a frame header")
+        return data[need:]

@@ -1,0 +1,58 @@
+"""Ids and names: what is allowed, how ids are shortened, and random names as ``docker run`` gives them.
+
+An id is 64 hexadecimal digits; people use the first 12. A name must not be mistaken for an id.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+
+from minidock.wire.errors import InvalidArgument
+
+NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]+", re.ASCII)
+ID = re.compile(r"[0-9a-f]{64}", re.ASCII)
+_LIKE_AN_ID = re.compile(r"[0-9a-f]{64}|[0-9a-f]{12}", re.ASCII)
+MAX_NAME = 255
+
+_ADJECTIVES = (
+    "able airy amber bold brave bright brisk calm clear clever cosy crisp daring deft eager early easy fair fancy fast "
+    "fine fresh gentle glad golden grand handy happy hardy jolly keen kind light lively loyal lucky mellow merry mighty "
+    "modest neat nimble noble patient plucky polite proud quick quiet rapid ready robust shiny silent smart snug solid "
+    "spry steady sunny sure swift tidy trusty vivid warm wise witty young zesty"
+).split()
+_NOUNS = (
+    "anchor anvil barge beacon berth boat bollard bosun bow bridge buoy cabin canal canoe capstan cargo clipper coast "
+    "compass container crane cutter deck dinghy dock ferry fleet freighter galley hatch harbor hawser helm hold hull "
+    "jetty keel ketch lagoon lantern lighthouse locker lugger mast mooring oar pallet pier pilot port quay raft rigging "
+    "rudder sail schooner sextant skiff sloop spar stern swell tackle tender tide tiller trawler tug wharf winch yawl"
+).split()
+
+
+def new_id() -> str:
+    """A fresh id. The short form is never all digits, so that it can't be taken for a number (Docker's rule)."""
+    while True:
+        ident = os.urandom(32).hex()
+        if not ident[:12].isdigit():
+            return ident
+
+
+def short_id(ident: str) -> str:
+    """The first 12 digits, without the ``sha256:`` of an image id."""
+    return ident.removeprefix("sha256:")[:12]
+
+
+def check_name(name: str) -> str:
+    """Returns a container's name without the leading slash. Raises InvalidArgument with Docker's text."""
+    bare = name.removeprefix("/")
+    if not NAME.fullmatch(bare) or len(bare) > MAX_NAME:
+        raise InvalidArgument(f"Invalid container name ({name}), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed")
+    if _LIKE_AN_ID.fullmatch(bare):
+        raise InvalidArgument(f"Invalid container name ({name}): it reads like an id", "add a letter past f, or a dash")
+    return bare
+
+
+def random_name() -> str:
+    """Such as ``calm_harbor``."""
+    a, b = os.urandom(2)
+    return f"{_ADJECTIVES[a % len(_ADJECTIVES)]}_{_NOUNS[b % len(_NOUNS)]}"
