@@ -1,0 +1,1 @@
+"""How the offline images are made: see README.md in this directory."""
