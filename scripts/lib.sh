@@ -1,0 +1,91 @@
+# shellcheck shell=bash
+# What the scripts of this folder share: where things are, how to say something, how to become root, which Python.
+#
+# Serves: setup.sh, run.sh, stop.sh, test.sh, lint.sh, install.sh; sourced, never run. The Makefile calls those.
+# Read next: setup.sh, which gets a machine ready.
+
+top=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+venv=$top/.venv
+tools=$top/.cache/tools            # programs that only the tests need, unpacked from Debian packages, never installed
+# Read by run.sh and stop.sh.
+# shellcheck disable=SC2034
+{
+    socket=${MINIDOCK_SOCKET:-/run/minidock.sock}
+    pidfile=/run/minidockd.pid
+    logfile=/var/log/minidockd.log
+}
+
+say() { printf 'minidock: %s\n' "$*"; }
+warn() { printf 'minidock: %s\n' "$*" >&2; }
+die() { warn "$*"; exit 1; }
+have() { command -v "$1" >/dev/null 2>&1; }
+
+# Runs a command as root: directly, or through sudo.
+as_root() {
+    if [ "$(id -u)" = 0 ]; then
+        "$@"
+    elif have sudo; then
+        sudo "$@"
+    else
+        die "need root for: $* (run as root, or install sudo)"
+    fi
+}
+
+# Debian's sbin folders hold nft and ip, and a user's PATH often lacks them.
+case ":$PATH:" in *:/usr/sbin:*) ;; *) PATH=$PATH:/usr/sbin:/sbin ;; esac
+
+# apt_install PACKAGE...: one refresh of the lists a run, no questions, no recommended extras. Debian's policy for
+# services is left alone: nothing in our lists brings a service (tools that would are unpacked by fetch_tool instead).
+apt_install() {
+    have apt-get || die "missing packages: $*; no apt-get here, install their like by hand and run this again"
+    say "installing from the system's packages: $*"
+    apt_refresh
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends "$@" >/dev/null ||
+        die "apt-get install failed for: $*"
+}
+
+apt_refreshed=
+apt_refresh() {
+    [ -z "$apt_refreshed" ] || return 0
+    as_root apt-get update -q >/dev/null || warn "apt-get update failed; going on with the lists that are here"
+    apt_refreshed=yes
+}
+
+# fetch_tool PROGRAM PACKAGE...: the first of the packages that has the program is downloaded and unpacked below
+# .cache/tools. Unpacking instead of installing keeps a docker or registry service from being started.
+fetch_tool() {
+    local program=$1 package work found
+    shift
+    mkdir -p "$tools/bin"
+    apt_refresh
+    for package in "$@"; do
+        work=$(mktemp -d)
+        if (cd "$work" && apt-get download -q "$package" >/dev/null 2>&1 && dpkg-deb -x ./*.deb root); then
+            found=$(find "$work/root" -path "*bin/$program" -type f | head -n 1)
+            if [ -n "$found" ]; then
+                install -m 755 "$found" "$tools/bin/$program"
+                say "unpacked $program from the package $package into .cache/tools"
+                rm -rf "$work"
+                return 0
+            fi
+        fi
+        rm -rf "$work"
+    done
+    warn "$program is in none of the packages: $*; the tests that need it will be skipped"
+    return 1
+}
+
+# The newest Python from 3.11 on that starts (a version manager's stub may be on PATH and yet not start).
+find_python() {
+    local name
+    for name in ${MINIDOCK_PYTHON:-python3.14 python3.13 python3.12 python3.11 python3}; do
+        if "$name" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
+            command -v "$name"
+            return 0
+        fi
+    done
+    return 1
+}
+
+# Whether a daemon answers on the socket. As root, since the socket is not open to everyone.
+daemon_answers() { as_root "$venv/bin/minidock" -H "unix://$socket" version >/dev/null 2>&1; }
