@@ -1,0 +1,206 @@
+"""The plan: a container's start as a list of kernel steps. This file answers "what is a container?".
+
+``container_plan`` reads from top to bottom as what happens to a process until it is "in a container"; ``exec_plan`` does
+the same for a process that joins one. Python only decides here: a plan is plain data. The monitor carries it out in C,
+step by step (csrc/walk.c), and reports which step failed with which errno. Each kind of step has a page in docs/steps/.
+
+Steps before ``clone3`` are the monitor's own, those after it happen in the child; nothing of Python runs in between.
+The order is the point: each comment says what must come before or after, and csrc/ says why in detail.
+
+The wire form: the magic line, then for each step the number of its fields and the fields, each as a length (32 bits,
+little-endian), the bytes and a NUL. Field 0 is the kind. Numbers are decimal text.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from minidock.runtime import capabilities
+from minidock.runtime.device_bpf import compile_rules
+from minidock.runtime.spec import Bind, Directory, ExecSpec, Filesystem, Overlay, Process, Spec, Supervision
+
+MAGIC = b"minidock-plan 1\n"
+_U32 = struct.Struct("<I")
+
+Field = str | bytes
+"""Text, or raw bytes for a program of the kernel's (a seccomp filter, eBPF)."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """One kernel step: its kind and its fields, as in the table of docs/steps/README.md."""
+
+    kind: str
+    fields: tuple[Field, ...] = ()
+
+    @property
+    def text(self) -> str:
+        """One line for people: what the step is about."""
+        return _describe(self)
+
+
+Plan = tuple[Step, ...]
+
+
+def step(kind: str, *fields: Field | int) -> Step:
+    """A step; numbers become decimal text."""
+    return Step(kind, tuple(str(field) if isinstance(field, int) else field for field in fields))
+
+
+def container_plan(spec: Spec) -> Plan:
+    """What a container is."""
+    process, supervision = spec.process, spec.supervision
+    return (
+        # The monitor makes ready: its own cgroup, a log, pipes; and who may open which device.
+        *_supervision(supervision),
+        *_device_rules(spec),
+        # A child that sees only itself: new namespaces, born inside the container's cgroup.
+        step("clone3", ",".join(spec.namespaces.new), supervision.cgroup),
+        *(step("setns", f"fd:{fd}", kinds) for fd, kinds in spec.namespaces.join),
+        # The cgroup namespace's root is the cgroup one is in when it is made, so not before clone3.
+        *([step("unshare", "cgroup")] if spec.namespaces.own_cgroup else []),
+        step("session"),
+        step("keyring", "_ses.minidock"),
+        # A file tree of its own: nothing mounted from here on can be seen by the host, and nothing stays.
+        *([step("private")] if "mnt" in spec.namespaces.new else []),
+        _root(spec.root),
+        *(_mount(mount) for mount in spec.mounts if isinstance(mount, Filesystem)),
+        *(step("mknod", d.path, d.type, d.major, d.minor, f"{d.mode:o}", d.uid, d.gid) for d in spec.devices),
+        *(step("symlink", to, path) for to, path in spec.links),
+        # The user's mounts come last, so that they cover what is there and nothing covers them.
+        *(_mount(mount) for mount in spec.mounts if isinstance(mount, Bind)),
+        *([step("console")] if supervision.terminal else []),
+        # Doors into the kernel: set what was asked for while /proc/sys can be written, then close them.
+        *(step("sysctl", name, value) for name, value in spec.sysctl.items()),
+        *([step("oom_score_adj", process.oom_score_adj)] if process.oom_score_adj else []),
+        *(step("mask", path) for path in spec.masked_paths),
+        *(step("readonly", path) for path in spec.readonly_paths),
+        # From here the host's files are out of reach.
+        step("pivot_root"),
+        *([step("remount_ro")] if spec.readonly_root else []),
+        *([step("hostname", spec.hostname)] if spec.hostname else []),
+        *([step("domainname", spec.domainname)] if spec.domainname else []),
+        *_identity(process),
+    )
+
+
+def exec_plan(spec: ExecSpec) -> Plan:
+    """What joining a container is: the same identity, in namespaces that exist already."""
+    return (
+        *_supervision(spec.supervision),
+        # A process can't change its own pid namespace, only that of the children it will have.
+        step("setns", "fd:0", "pid"),
+        step("clone3", "", spec.supervision.cgroup),
+        step("setns", "fd:0", ",".join(spec.namespaces)),
+        step("session"),
+        step("keyring", "_ses.minidock"),
+        *([step("tty")] if spec.supervision.terminal else []),
+        *([step("oom_score_adj", spec.process.oom_score_adj)] if spec.process.oom_score_adj else []),
+        *_identity(spec.process),
+    )
+
+
+def _supervision(supervision: Supervision) -> Iterator[Step]:
+    if supervision.monitor_cgroup:
+        yield step("cgroup", supervision.monitor_cgroup)
+    if supervision.log_path:
+        yield step("log", supervision.log_path, supervision.log_max_size, supervision.log_max_files)
+    mode = "pty" if supervision.terminal else "pipe"
+    yield step("stdio", mode, supervision.stdin, supervision.rows, supervision.columns)
+
+
+def _device_rules(spec: Spec) -> Iterator[Step]:
+    if spec.device_rules is not None and spec.supervision.cgroup:
+        yield step("devices", spec.supervision.cgroup, compile_rules(spec.device_rules))
+
+
+def _root(root: Overlay | Directory) -> Step:
+    if isinstance(root, Directory):
+        return step("rootfs", root.path, "0")
+    options = "volatile" if root.volatile else ""
+    return step("overlay", root.target, root.base, ":".join(root.lowers), root.upper, root.work, options)
+
+
+def _mount(mount: Filesystem | Bind) -> Step:
+    if isinstance(mount, Bind):
+        return step("bind", mount.source, mount.target, ",".join(mount.flags))
+    return step("mount", mount.fstype, mount.target, ",".join(mount.flags), ",".join(mount.options))
+
+
+def _identity(process: Process) -> Iterator[Step]:
+    """Who the process is and what it may do; the same for a container's first process and for exec.
+
+    seccomp comes as late as it can, so that it need not allow what the set-up does. Without no_new_privs loading a
+    filter takes CAP_SYS_ADMIN, so it must come before the change of user; with it, it comes right before execve.
+    """
+    held = capabilities.hex_mask(process.capabilities)
+    # A user who is not root keeps no capability, only the bound on what setuid programs may give it back.
+    effective = held if process.user.uid == 0 else capabilities.hex_mask(())
+    yield from (step("rlimit", limit.name, _limit(limit.soft), _limit(limit.hard)) for limit in process.rlimits)
+    yield step("workdir", process.cwd)
+    yield step("bounding", held)
+    if process.seccomp and not process.no_new_privileges:
+        yield step("seccomp", process.seccomp)
+    yield step("user", process.user.uid, process.user.gid, ",".join(str(gid) for gid in process.user.groups))
+    yield step("capabilities", effective, effective)
+    if process.no_new_privileges:
+        yield step("no_new_privs")
+        if process.seccomp:
+            yield step("seccomp", process.seccomp)
+    if process.init:
+        yield step("init")
+    yield step("signals")
+    yield step("close_fds")
+    yield step("execve", len(process.args), *process.args, *process.env)
+
+
+def _limit(value: int) -> str:
+    return "unlimited" if value < 0 else str(value)
+
+
+def encode(plan: Iterable[Step]) -> bytes:
+    """The plan as the monitor reads it (csrc/plan.c). Raises ValueError for a NUL within a text field."""
+    parts = [MAGIC]
+    for one in plan:
+        fields = (one.kind, *one.fields)
+        parts.append(_U32.pack(len(fields)))
+        for field in fields:
+            if isinstance(field, str):
+                if "\0" in field:
+                    raise ValueError(f"a NUL in a field of the {one.kind} step")
+                field = field.encode("utf-8", "surrogateescape")
+            parts += (_U32.pack(len(field)), field, b"\0")
+    return b"".join(parts)
+
+
+def show(field: Field) -> str:
+    """A field as text: a program is shown by its number of instructions, which have 8 bytes in BPF and eBPF alike."""
+    return f"{len(field) // 8} instructions" if isinstance(field, bytes) else field
+
+
+def _describe(one: Step) -> str:
+    fields = [show(field) for field in one.fields]
+    match one.kind:
+        case "mount":
+            return f"{fields[0]} → {fields[1]}  {' '.join(part for part in fields[2:] if part)}".rstrip()
+        case "bind":
+            return f"{fields[0]} → {fields[1]}  {fields[2]}".rstrip()
+        case "symlink":
+            return f"{fields[1]} → {fields[0]}"
+        case "overlay":
+            return f"lower={fields[2]} upper={fields[3]} work={fields[4]} → {fields[0]}  {fields[5]}".rstrip()
+        case "clone3":
+            return f"{fields[0].replace(',', '|') or 'no new namespaces'}" + (
+                f"  into cgroup {fields[1]}" if fields[1] else ""
+            )
+        case "stdio":
+            return f"{fields[0]}, stdin {fields[1]}"
+        case "execve":
+            return " ".join(fields[1 : 1 + int(fields[0])])
+        case "capabilities":
+            return f"permitted={fields[0]} effective={fields[1]} inheritable=0 ambient=0"
+        case "user":
+            return f"uid={fields[0]} gid={fields[1]} groups={fields[2] or 'none'}"
+    return " ".join(fields)
