@@ -1,0 +1,137 @@
+"""Docker's limits as cgroup files: values, order, warnings by name, and Docker's refusals in Docker's words."""
+
+from __future__ import annotations
+
+import pytest
+
+from minidock.cgroup.limits import Limits, check, check_available, cpu_list, settings, warnings, weight
+from minidock.wire.errors import InvalidArgument
+
+MIB = 1 << 20
+
+
+@pytest.mark.parametrize(
+    ("limits", "files"),
+    [
+        (Limits(), {}),
+        (Limits(memory=0, memory_swap=0, cpu_shares=0, cpuset_cpus=""), {}),
+        (Limits(memory=64 * MIB), {"memory.max": str(64 * MIB), "memory.swap.max": str(64 * MIB)}),
+        (
+            Limits(memory=64 * MIB, memory_swap=96 * MIB),
+            {"memory.max": str(64 * MIB), "memory.swap.max": str(32 * MIB)},
+        ),
+        (Limits(memory=64 * MIB, memory_swap=64 * MIB), {"memory.max": str(64 * MIB), "memory.swap.max": "0"}),
+        (Limits(memory=64 * MIB, memory_swap=-1), {"memory.max": str(64 * MIB), "memory.swap.max": "max"}),
+        (Limits(memory_reservation=32 * MIB), {"memory.low": str(32 * MIB)}),
+        (Limits(nano_cpus=1_500_000_000), {"cpu.max": "150000 100000"}),
+        (Limits(nano_cpus=10_000_000), {"cpu.max": "1000 100000"}),
+        (Limits(cpu_quota=20000, cpu_period=50000), {"cpu.max": "20000 50000"}),
+        (Limits(cpu_quota=20000), {"cpu.max": "20000 100000"}),
+        (Limits(cpu_quota=-1), {"cpu.max": "max 100000"}),
+        (Limits(cpu_shares=1024), {"cpu.weight": "100"}),
+        (Limits(cpuset_cpus="0-1", cpuset_mems="0"), {"cpuset.cpus": "0-1", "cpuset.mems": "0"}),
+        (Limits(pids_limit=100), {"pids.max": "100"}),
+        (Limits(pids_limit=-1), {"pids.max": "max"}),
+        (Limits(pids_limit=0), {"pids.max": "max"}),
+    ],
+)
+def test_files_and_values(limits: Limits, files: dict[str, str]) -> None:
+    assert {setting.file: setting.value for setting in settings(limits)} == files
+
+
+@pytest.mark.parametrize(
+    ("shares", "expected"),
+    # The three fixed points, the ends.
+    [
+        (1, 1),
+        (2, 1),
+        (3, 2),
+        (1023, 100),
+        (1024, 100),
+        (1025, 101),
+        (2048, 174),
+        (262143, 10000),
+        (262144, 10000),
+        (300000, 10000),
+    ],
+)
+def test_shares_become_weights(shares: int, expected: int) -> None:
+    assert weight(shares) == expected
+
+
+def test_weights_never_fall_as_shares_rise() -> None:
+    weights = [weight(shares) for shares in range(2, 262145, 37)]
+    assert weights == sorted(weights)
+
+
+def warn(limits: Limits, files: set[str]) -> list[str]:
+    return warnings(limits, lambda file: file in files, lambda file: f"no {file} here")
+
+
+def test_a_missing_controller_is_named() -> None:
+    assert warn(Limits(memory=64 * MIB), {"cpu.max"}) == [
+        "Your kernel does not support swap limit capabilities or the cgroup is not mounted. "
+        "Memory limited without swap (no memory.swap.max here; see minidock doctor).",
+        "Your kernel does not support memory limit capabilities or the cgroup is not mounted. "
+        "Limitation discarded (no memory.max here; see minidock doctor).",
+    ]
+
+
+def test_no_warning_where_the_files_are_or_nothing_is_limited() -> None:
+    assert warn(Limits(memory=64 * MIB), {"memory.max", "memory.swap.max"}) == []
+    assert warn(Limits(pids_limit=-1, cpu_quota=-1), set()) == []
+
+
+def test_each_limit_warns_once() -> None:
+    everything = Limits(64 * MIB, 64 * MIB, 32 * MIB, 10**9, 512, None, None, "0", "0", 10)
+    lines = warn(everything, set())
+    assert len(lines) == 8
+    assert len(set(lines)) == 8
+
+
+@pytest.mark.parametrize(
+    ("limits", "text"),
+    [
+        (Limits(memory=6 * MIB - 1), "Minimum memory limit allowed is 6MB"),
+        (Limits(memory_swap=64 * MIB), "You should always set the Memory limit"),
+        (Limits(memory=64 * MIB, memory_swap=32 * MIB), "Minimum memoryswap limit should be larger"),
+        (Limits(memory=64 * MIB, memory_reservation=65 * MIB), "can not be less than memory reservation"),
+        (Limits(memory_reservation=1), "Minimum memory reservation"),
+        (Limits(nano_cpus=10**9, cpu_period=50000), "Conflicting options"),
+        (Limits(nano_cpus=2 * 10**9 + 1), "Range of CPUs is from 0.01 to 2.00, as there are only 2 CPUs"),
+        (Limits(nano_cpus=9_999_999), "Range of CPUs"),
+        (Limits(nano_cpus=-1), "Range of CPUs"),
+        (Limits(cpu_period=999), "CPU cfs period"),
+        (Limits(cpu_period=1_000_001), "CPU cfs period"),
+        (Limits(cpu_quota=999), "CPU cfs quota"),
+        (Limits(cpu_shares=-1), "invalid CPU shares"),
+        (Limits(cpuset_cpus="0;1"), "Invalid value 0;1 for cpuset-cpus"),
+        (Limits(cpuset_mems="0\n1"), "for cpuset-mems"),
+        (Limits(cpuset_cpus="٣"), "for cpuset-cpus"),
+    ],
+)
+def test_refusals(limits: Limits, text: str) -> None:
+    with pytest.raises(InvalidArgument, match=text):
+        check(limits, cpus=2)
+
+
+@pytest.mark.parametrize(
+    "limits",
+    [
+        Limits(),
+        Limits(memory=6 * MIB, memory_swap=-1, memory_reservation=6 * MIB),
+        Limits(nano_cpus=2 * 10**9, cpuset_cpus="0-1,3", cpu_shares=2),
+        Limits(cpu_quota=1000, cpu_period=1000, pids_limit=-1),
+    ],
+)
+def test_what_is_allowed(limits: Limits) -> None:
+    check(limits, cpus=2)
+
+
+def test_cpu_lists() -> None:
+    assert cpu_list("0-2,5\n") == {0, 1, 2, 5}
+    assert cpu_list("\n") == frozenset()
+    check_available("CPUs", "0-1", "0-3\n")
+    check_available("CPUs", None, "\n")
+    with pytest.raises(InvalidArgument, match="Requested CPUs are not available - requested 0,4, available: 0-3"):
+        check_available("CPUs", "0,4", "0-3\n")
