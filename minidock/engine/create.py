@@ -1,0 +1,236 @@
+"""Creating a container: the request checked, merged with its image, and written down. No process exists yet.
+
+Order: everything that can be refused is refused first, then the intent (the database row) is written, then the
+directories are made. A failure in between is undone, last thing first.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from contextlib import ExitStack
+from pathlib import Path
+
+from minidock.cgroup.limits import Limits
+from minidock.engine import mounts, rights, users
+from minidock.engine.containers import Containers
+from minidock.engine.model import Config, Container, Definition, HostConfig, LogConfig, MountPoint
+from minidock.engine.requests import CreateRequest
+from minidock.engine.volumes import Volumes
+from minidock.image.store import Image, ImageConfig
+from minidock.wire import names, signals, times, units
+from minidock.wire.errors import Conflict, InvalidArgument, NotImplemented
+
+NETWORK_MODES = ("bridge", "none", "host")
+_LOG_OPTIONS = ("max-size", "max-file")
+_NOT_HERE: tuple[tuple[str, str], ...] = (
+    ("port_bindings", "published ports (-p)"),
+    ("publish_all_ports", "published ports (-P)"),
+    ("volumes_from", "--volumes-from"),
+    ("links", "--link"),
+    ("device_requests", "--gpus"),
+    ("blkio_weight", "--blkio-weight"),
+    ("userns_mode", "--userns"),
+    ("cgroup_parent", "--cgroup-parent"),
+)
+"""Fields of HostConfig that would change what a container may or can do, and that are refused, not passed over."""
+
+
+def definition(request: CreateRequest, image: Image, ident: str) -> Definition:
+    """The request, checked and merged with the image's config. Raises InvalidArgument, NotImplemented."""
+    host = _normal_host(request.host)
+    config = merge(request.config, image.config)
+    config = dataclasses.replace(config, hostname=config.hostname or _default_hostname(host, ident))
+    _check_config(config)
+    _check_host(host)
+    command = [*(config.entrypoint or ()), *(config.cmd or ())]
+    if not command or not command[0]:
+        raise InvalidArgument("No command specified", "give one after the image's name")
+    points = mounts.resolve(config, host)
+    return Definition(image.id, config, host, points, command[0], tuple(command[1:]))
+
+
+def _default_hostname(host: HostConfig, ident: str) -> str:
+    return os.uname().nodename if host.network_mode == "host" else names.short_id(ident)
+
+
+def _normal_host(host: HostConfig) -> HostConfig:
+    """Docker's ways to say "the default", each turned into what it means."""
+    return dataclasses.replace(
+        host,
+        network_mode="bridge" if host.network_mode in ("", "default") else host.network_mode,
+        memory_swappiness=None if host.memory_swappiness == -1 else host.memory_swappiness,
+        pids_limit=host.pids_limit or None,
+        shm_size=host.shm_size or 64 << 20,
+        log_config=LogConfig(host.log_config.type or "json-file", host.log_config.config or {}),
+        cgroupns_mode=host.cgroupns_mode or "private",
+        ipc_mode=host.ipc_mode or "private",
+        runtime=host.runtime or "minidock",
+    )
+
+
+def merge(config: Config, image: ImageConfig) -> Config:
+    """The container's config, what it leaves open filled in from the image's.
+
+    An entrypoint of one's own discards the image's command too; ``[""]`` means "no entrypoint" (both Docker's rules).
+    """
+    entrypoint, command = config.entrypoint, config.cmd
+    if not entrypoint:
+        if not command:
+            command = image.cmd or None
+        if entrypoint is None:
+            entrypoint = image.entrypoint or None
+    elif entrypoint == ("",):
+        entrypoint = None
+    return dataclasses.replace(
+        config,
+        entrypoint=entrypoint,
+        cmd=command,
+        env=_merge_env(tuple(image.env or ()), config.env),
+        user=config.user or image.user,
+        working_dir=config.working_dir or image.working_dir,
+        labels={**(image.labels or {}), **config.labels},
+        volumes={path: {} for path in [*(image.volumes or {}), *(config.volumes or {})]} or None,
+        exposed_ports={port: {} for port in [*(image.exposed_ports or {}), *(config.exposed_ports or {})]} or None,
+        stop_signal=config.stop_signal or image.stop_signal,
+        shell=config.shell or (tuple(image.shell) if image.shell else None),
+    )
+
+
+def _merge_env(image: tuple[str, ...], own: tuple[str, ...]) -> tuple[str, ...]:
+    """The image's variables, overridden by name. ``NAME`` without "=" takes one away, in the request as in the image."""
+    merged: dict[str, str | None] = {}
+    for entry in (*image, *own):
+        name, assigned, _ = entry.partition("=")
+        if not name or not name.isprintable():
+            raise InvalidArgument(f"invalid environment variable: {entry!r}", "write NAME=VALUE")
+        merged[name] = entry if assigned else None
+    return tuple(entry for entry in merged.values() if entry is not None)
+
+
+def _check_config(config: Config) -> None:
+    if config.working_dir and not config.working_dir.startswith("/"):
+        raise InvalidArgument(
+            f"the working directory '{config.working_dir}' is invalid, it needs to be an absolute path"
+        )
+    if config.stop_signal:
+        signals.number(config.stop_signal)
+    if config.stop_timeout is not None and config.stop_timeout < -1:
+        raise InvalidArgument(f"invalid stop timeout: {config.stop_timeout}", "seconds, or -1 to wait for ever")
+    if len(config.hostname) > 63 or not all(c.isascii() and (c.isalnum() or c in "-.") for c in config.hostname):
+        raise InvalidArgument(f"invalid hostname: {config.hostname!r}", "letters, digits, dots and dashes, 63 at most")
+    users.check_syntax(config.user)
+    if config.healthcheck and config.healthcheck.test and config.healthcheck.test[0] != "NONE":
+        raise NotImplemented("health checks are not there yet", "run without --health-cmd")
+
+
+def _check_host(host: HostConfig) -> None:
+    for field, words in _NOT_HERE:
+        if getattr(host, field):
+            raise NotImplemented(f"{words}: not there yet in minidock", "run without it")
+    if host.restart_policy.name not in ("", "no"):
+        hint = "run without --restart"
+        if host.auto_remove:
+            raise InvalidArgument("can't create 'AutoRemove' container with restart policy", hint)
+        raise NotImplemented("restart policies: not there yet in minidock", hint)
+    if host.network_mode.startswith("container:"):
+        raise NotImplemented("--network container:…: not there yet in minidock", "one of bridge, none, host")
+    for field, flag in (
+        ("ipc_mode", "--ipc"),
+        ("pid_mode", "--pid"),
+        ("uts_mode", "--uts"),
+        ("cgroupns_mode", "--cgroupns"),
+    ):
+        if getattr(host, field) not in ("", "private"):
+            raise NotImplemented(f"{flag} {getattr(host, field)}: not there yet in minidock", "run without it")
+    if host.runtime not in ("minidock", "runc"):
+        raise InvalidArgument(f"unknown or invalid runtime name: {host.runtime}")
+    _check_log(host.log_config)
+    rights.check(host)
+    mounts.shm_size(host)
+    mounts.tmpfs_mounts(host)
+
+
+def _check_log(log: LogConfig) -> None:
+    if log.type not in ("json-file", "none"):
+        raise InvalidArgument(f"logger: no log driver named '{log.type}' is registered", "one of json-file, none")
+    for name in log.config:
+        if log.type == "none" or name not in _LOG_OPTIONS:
+            raise InvalidArgument(
+                f"unknown log opt '{name}' for {log.type} log driver", f"one of {', '.join(_LOG_OPTIONS)}"
+            )
+    log_bounds(log)
+
+
+def log_bounds(log: LogConfig) -> tuple[int, int]:
+    """(bytes a file, files); 0 bytes means no bound. Raises InvalidArgument."""
+    size = units.parse_bytes(log.config["max-size"]) if log.config.get("max-size") not in (None, "-1") else 0
+    files = log.config.get("max-file", "1")
+    if not files.isascii() or not files.isdigit() or not 1 <= int(files[:4]) <= 1000:
+        raise InvalidArgument(f"invalid max-file: {files!r}", "a number from 1 to 1000")
+    if int(files) > 1 and not size:
+        raise InvalidArgument("max-file > 1 without max-size", "give --log-opt max-size=10m too")
+    return size, int(files)
+
+
+def limits(host: HostConfig) -> Limits:
+    """What the cgroup is to enforce; 0 in Docker's API means "not set"."""
+    return Limits(
+        memory=host.memory or None,
+        memory_swap=host.memory_swap or None,
+        memory_reservation=host.memory_reservation or None,
+        nano_cpus=host.nano_cpus or None,
+        cpu_shares=host.cpu_shares or None,
+        cpu_period=host.cpu_period or None,
+        cpu_quota=host.cpu_quota or None,
+        cpuset_cpus=host.cpuset_cpus or None,
+        cpuset_mems=host.cpuset_mems or None,
+        pids_limit=host.pids_limit or None,
+    )
+
+
+def write(
+    containers: Containers, volumes: Volumes, directory: Path, ident: str, name: str, wanted: Definition
+) -> Container:
+    """The intent into the database, then the directories and volumes. All of it or nothing."""
+    with ExitStack() as undo:
+        mounts.make_missing_sources(wanted.host)
+        points, made = [], []
+        for point in wanted.mounts:
+            if point.type == "volume":
+                fresh = not point.name
+                record = volumes.create(point.name)
+                point = dataclasses.replace(point, name=record.name, source=record.mountpoint)
+                if fresh:
+                    made.append(record.name)
+            points.append(point)
+        undo.callback(volumes.remove_anonymous, made)
+        container = _add(containers, ident, name, dataclasses.replace(wanted, mounts=tuple(points)))
+        undo.callback(containers.discard, container)
+        _make_directories(directory)
+        undo.pop_all()
+        return container
+
+
+def _add(containers: Containers, ident: str, name: str, wanted: Definition) -> Container:
+    """A chosen name must be free; a random one is drawn until it is."""
+    while True:
+        container = Container(ident, name or names.random_name(), times.now(), wanted)
+        try:
+            containers.add(container)
+        except Conflict:
+            if name:
+                raise
+            continue
+        return container
+
+
+def _make_directories(directory: Path) -> None:
+    directory.mkdir(mode=0o710)
+    for part in ("upper", "work", "rootfs"):
+        (directory / part).mkdir(mode=0o755 if part == "upper" else 0o700)
+
+
+def anonymous(points: tuple[MountPoint, ...]) -> list[str]:
+    """The names of volumes among mount points; ``remove_anonymous`` leaves the named ones alone."""
+    return [point.name for point in points if point.type == "volume"]

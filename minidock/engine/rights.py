@@ -1,0 +1,136 @@
+"""What a container may do: capabilities, seccomp, no_new_privs, devices, limits and kernel settings from HostConfig.
+
+``check`` refuses at create what can't be granted, so that a start does not fail for it; the other functions give the
+start what it needs. The lists and rules themselves are runtime's.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from minidock.engine.model import HostConfig
+from minidock.runtime import capabilities, devices
+from minidock.runtime.devices import DeviceNode, DeviceRule
+from minidock.runtime.seccomp import SeccompProfile, compile_profile
+from minidock.runtime.spec import Rlimit
+from minidock.wire.errors import InvalidArgument, NotImplemented
+
+_SYSCTL = re.compile(r"[a-z0-9_]+(\.[a-zA-Z0-9_*/-]+)+", re.ASCII)
+_SYSCTL_ALLOWED = ("net.", "fs.mqueue.")
+_SYSCTL_KERNEL = ("kernel.msgmax", "kernel.msgmnb", "kernel.msgmni", "kernel.sem", "kernel.shmall", "kernel.shmmax",
+                  "kernel.shmmni", "kernel.shm_rmid_forced")  # fmt: skip
+_RLIMITS = (
+    "as core cpu data fsize locks memlock msgqueue nice nofile nproc rss rtprio rttime sigpending stack"
+).split()
+
+
+def check(host: HostConfig) -> None:
+    """Raises InvalidArgument or NotImplemented for rights that can't be given."""
+    granted(host)
+    no_new_privileges(host)
+    seccomp_profile(host)
+    rlimits(host)
+    sysctls(host)
+    if not -1000 <= host.oom_score_adj <= 1000:
+        raise InvalidArgument(f"invalid value {host.oom_score_adj}, range for oom score adj is [-1000, 1000]")
+    for device in host.devices or ():
+        _mapping(device.path_on_host, device.path_in_container, device.cgroup_permissions)
+    for rule in host.device_cgroup_rules or ():
+        devices.parse_rule(rule)
+
+
+def granted(host: HostConfig) -> frozenset[str]:
+    """The capabilities, by Docker's rules."""
+    return capabilities.tweak(host.cap_add or (), host.cap_drop or (), host.privileged)
+
+
+def _options(host: HostConfig) -> Iterator[tuple[str, str]]:
+    """--security-opt as (name, value); both ``name=value`` and the older ``name:value``."""
+    for option in host.security_opt or ():
+        name, separator, value = option.partition("=" if "=" in option else ":")
+        yield name, value if separator else "true"
+
+
+def no_new_privileges(host: HostConfig) -> bool:
+    """Whether ``--security-opt no-new-privileges`` was given. Raises InvalidArgument for an unknown option."""
+    wanted = False
+    for name, value in _options(host):
+        if name == "no-new-privileges":
+            if value not in ("true", "false"):
+                raise InvalidArgument(f"invalid --security-opt: no-new-privileges={value}", "true or false")
+            wanted = value == "true"
+        elif name in ("label", "apparmor", "systempaths"):
+            if value not in ("disable", "unconfined"):
+                raise NotImplemented(f"--security-opt {name}={value}: not there yet in minidock")
+        elif name != "seccomp":
+            raise InvalidArgument(f"invalid --security-opt: {name!r}", "one of no-new-privileges, seccomp")
+    return wanted
+
+
+def seccomp_profile(host: HostConfig) -> SeccompProfile | None:
+    """The profile; None for unconfined. The docker CLI sends a profile's text, not its path."""
+    chosen = [value for name, value in _options(host) if name == "seccomp"]
+    if host.privileged and not chosen:
+        return None
+    if not chosen or chosen[-1] in ("builtin", "default"):
+        return SeccompProfile.load(None)
+    if chosen[-1] == "unconfined":
+        return None
+    return SeccompProfile.parse(chosen[-1])
+
+
+def seccomp_filter(host: HostConfig, granted: frozenset[str], cache: Path) -> bytes:
+    """The filter to load, empty for unconfined."""
+    profile = seccomp_profile(host)
+    return compile_profile(profile, granted, cache) if profile else b""
+
+
+def rlimits(host: HostConfig) -> tuple[Rlimit, ...]:
+    """--ulimit."""
+    for limit in host.ulimits or ():
+        if limit.name not in _RLIMITS:
+            raise InvalidArgument(f"invalid ulimit type: {limit.name}", f"one of {', '.join(_RLIMITS)}")
+        if limit.hard >= 0 and (limit.soft > limit.hard or limit.soft < 0):
+            raise InvalidArgument(
+                f"ulimit soft limit must be less than or equal to hard limit: {limit.soft} > {limit.hard}"
+            )
+    return tuple(Rlimit(limit.name, limit.soft, limit.hard) for limit in host.ulimits or ())
+
+
+def sysctls(host: HostConfig) -> dict[str, str]:
+    """--sysctl, only names that belong to the container's own namespaces (CVE-2022-0811 is what else can happen)."""
+    for name, value in (host.sysctls or {}).items():
+        allowed = name.startswith(_SYSCTL_ALLOWED) or name in _SYSCTL_KERNEL
+        if not _SYSCTL.fullmatch(name) or ".." in name or not allowed:
+            raise InvalidArgument(
+                f"sysctl '{name}' is not allowed", "net.*, fs.mqueue.* and kernel.{msg*,sem,shm*} are"
+            )
+        if name.startswith("net.") and host.network_mode == "host":
+            raise InvalidArgument(f"sysctl '{name}' not allowed in host network namespace")
+        if "\n" in value or len(value) > 4096:
+            raise InvalidArgument(f"invalid value for sysctl '{name}': one line of text")
+    return dict(host.sysctls or {})
+
+
+def _mapping(source: str, target: str, access: str) -> devices.DeviceMapping:
+    return devices.check_mapping(devices.DeviceMapping(source, target or source, access or "rwm"))
+
+
+def device_access(host: HostConfig) -> tuple[tuple[DeviceNode, ...], tuple[DeviceRule, ...]]:
+    """The nodes in /dev and the rules of the cgroup's device program."""
+    nodes, rules = list(devices.DEFAULT_NODES), list(devices.DEFAULT_RULES)
+    if host.privileged:
+        taken = {node.path for node in nodes} | {"/dev/console", "/dev/ptmx"}
+        everything = devices.host_nodes(devices.DeviceMapping("/dev", "/dev"))
+        skip = ("/dev/pts/", "/dev/shm/", "/dev/mqueue/")
+        nodes += [node for node in everything if node.path not in taken and not node.path.startswith(skip)]
+        return tuple(nodes), devices.PRIVILEGED_RULES
+    for device in host.devices or ():
+        mapping = _mapping(device.path_on_host, device.path_in_container, device.cgroup_permissions)
+        found = devices.host_nodes(mapping)
+        nodes += found
+        rules += devices.rules_for(mapping, found)
+    rules += [devices.parse_rule(rule) for rule in host.device_cgroup_rules or ()]
+    return tuple(nodes), tuple(rules)

@@ -1,0 +1,33 @@
+"""What the daemon was told at its start: roots, bridge, registries. Immutable; made by daemon.py."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Settings:
+    """One daemon instance. Two of them run side by side if their roots and bridges differ."""
+
+    data_root: Path
+    exec_root: Path
+    bridge: str = "minidock0"
+    bip: str = ""
+    mirrors: tuple[str, ...] = ()
+    insecure_registries: tuple[str, ...] = ()
+
+    @property
+    def instance(self) -> str:
+        """Eight digits that name this data root; part of the names of its kernel objects."""
+        return hashlib.sha256(os.fsencode(os.path.realpath(self.data_root))).hexdigest()[:8]
+
+    def container_directory(self, ident: str) -> Path:
+        """Where a container's durable files are."""
+        return self.data_root / "containers" / ident
+
+    def monitor_directory(self, ident: str) -> Path:
+        """Where the monitor of a container or an exec has its socket and leaves its exit record."""
+        return self.exec_root / "monitors" / ident

@@ -1,0 +1,85 @@
+"""Deletion off the path: what is to go is renamed into trash/ at once and deleted in the background.
+
+A rename is one system call; deleting a container's upper directory can be thousands. A name is gone the moment the
+rename returns, and whatever a crash leaves in trash/ is deleted at the next start.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from pathlib import Path
+
+log = logging.getLogger(__name__)
+
+
+class Trash:
+    """``tmp`` and ``trash`` of a data root."""
+
+    def __init__(self, data_root: Path) -> None:
+        self._trash = data_root / "trash"
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def take(self, path: Path) -> None:
+        """Moves a file or directory of the data root to the trash and deletes it in the background."""
+        target = self._trash / f"{path.name}.{os.urandom(4).hex()}"
+        try:
+            path.rename(target)
+        except FileNotFoundError:
+            return
+        self._delete_later(target)
+
+    def empty(self) -> None:
+        """At the start: what an earlier daemon did not get to."""
+        for entry in self._trash.iterdir():
+            self._delete_later(entry)
+
+    def _delete_later(self, path: Path) -> None:
+        task = asyncio.get_running_loop().create_task(asyncio.to_thread(_delete_logged, path))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def drain(self) -> None:
+        """Waits until all that was taken is deleted."""
+        while self._tasks:
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+
+
+def _delete_logged(path: Path) -> None:
+    try:
+        delete_tree(path)
+    except OSError as error:
+        log.warning("delete %s: %s; it stays in the trash until the next start", path, error)
+
+
+def delete_tree(path: Path) -> None:
+    """Deletes a file or a directory tree, never following a link and never crossing into another file system.
+
+    A mount point below it (an administrator's bind mount, say) makes it fail with EXDEV instead of deleting what is
+    mounted there.
+    """
+    parent = os.open(path.parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        _delete_entry(parent, path.name, os.fstat(parent).st_dev)
+    finally:
+        os.close(parent)
+
+
+def _delete_entry(parent: int, name: str, device: int) -> None:
+    try:
+        os.unlink(name, dir_fd=parent)
+        return
+    except (IsADirectoryError, PermissionError):
+        pass
+    except FileNotFoundError:
+        return
+    directory = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent)
+    try:
+        if os.fstat(directory).st_dev != device:
+            raise OSError(18, "a mount point in a tree to be deleted", name)
+        for entry in os.listdir(directory):
+            _delete_entry(directory, entry, device)
+    finally:
+        os.close(directory)
+    os.rmdir(name, dir_fd=parent)
