@@ -1,0 +1,1 @@
+"""What the tests share: daemons, clients, terminals, the leak ledger, and what a machine can and cannot do."""

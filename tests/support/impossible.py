@@ -1,0 +1,12 @@
+"""What a test machine may lack for good: the only skips that pass in strict mode (MINIDOCK_TEST_STRICT=1).
+
+For conftest.py. An entry is a need by name, as needs.py has it, with the reason why no set-up step of ours could
+supply it. Everything else that a test needs is for `make setup` to bring, so a skip for want of it is a failure.
+"""
+
+from __future__ import annotations
+
+IMPOSSIBLE: dict[str, str] = {
+    "apparmor": "AppArmor is built into the kernel and switched on at boot, or it is not",
+    "cap_sys_resource": "a sandbox may withhold CAP_SYS_RESOURCE even from root, and what is withheld cannot be taken",
+}

@@ -1,0 +1,150 @@
+"""The leak ledger: what exists of ours on the machine before a test and after it; any difference fails the test.
+
+Wrapped around every root test by ../conftest.py, and around each fresh daemon. An entry is a line that names the thing
+as a person would look for it, kept in groups (mounts, namespaces, links, rules, cgroups, processes, files, leases, keys,
+the daemon's fds and threads). What goes away a moment after the API has answered (trash, dying processes) gets a
+deadline: the ledger is taken again until it agrees or the time is over. Read next: daemon.py, procfs.py.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import time
+from collections import Counter
+from pathlib import Path
+
+from tests.support import procfs
+from tests.support.daemon import Daemon, Session
+
+Ledger = dict[str, Counter[str]]
+
+DEADLINE = 10.0
+# Idle threads of the daemon's executor come and go; what it may hold at most is the loop and the pool (see
+# ThreadPoolExecutor's max_workers) and one thread each for the trash and for the database's log.
+MOST_THREADS = 1 + min(32, (os.cpu_count() or 1) + 4) + 2
+# Folders whose entries are one object each; below them is that object's content, which comes and goes with it.
+OBJECT_FOLDERS = (
+    ("data_root", ("containers", "layers", "content/sha256", "volumes", "tmp", "trash")),
+    ("exec_root", ("monitors", "execs", "")),
+    ("tmp", ("",)),
+)
+
+
+def take(session: Session) -> Ledger:
+    """What exists now: of the session's daemons, and of anything that carries their paths or names."""
+    processes = procfs.processes_of(str(session.base), session.instances, {d.pid for d in session.daemons if d.process})
+    ledger: Ledger = {
+        "mounts": _mounts(str(session.base)),
+        "processes": Counter(str(process) for process in processes),
+        "namespaces": Counter(name for process in processes for name in procfs.namespaces(process)),
+        "cgroups": _cgroups(session),
+        "loop devices": _loops(str(session.base)),
+        "keys": _keys(),
+    }
+    for daemon in session.daemons:
+        ledger |= {f"{group} of daemon {daemon.base.name}": found for group, found in _daemon_groups(daemon).items()}
+    return ledger
+
+
+def differences(before: Ledger, after: Ledger) -> list[str]:
+    """One line for each thing too many or too few, empty if nothing leaked."""
+    lines = []
+    for group in sorted(before.keys() | after.keys()):
+        old, new = before.get(group, Counter()), after.get(group, Counter())
+        if group.startswith("threads"):
+            count = new.total()
+            lines += [f"{group}: {count}, was {old.total()}"] if count > max(old.total(), MOST_THREADS) else []
+            continue
+        lines += [f"{group}: left behind: {name}{_times(n)}" for name, n in sorted((new - old).items())]
+        if not group.startswith("fds"):
+            lines += [f"{group}: gone: {name}{_times(n)}" for name, n in sorted((old - new).items())]
+    return lines
+
+
+def settle(session: Session, before: Ledger, deadline: float = DEADLINE) -> list[str]:
+    """The differences that are still there when the deadline is over; returns at once where there are none."""
+    end = time.monotonic() + deadline
+    pause = 0.01
+    while True:
+        lines = differences(before, take(session))
+        if not lines or time.monotonic() > end:
+            return lines
+        time.sleep(pause)
+        pause = min(pause * 2, 0.25)
+
+
+def _times(n: int) -> str:
+    return "" if n == 1 else f" ({n} times)"
+
+
+# -- the groups -------------------------------------------------------------------------------------------------------
+
+
+def _daemon_groups(daemon: Daemon) -> dict[str, Counter[str]]:
+    groups = {
+        "links": Counter(daemon.netns.links()),
+        "rules": Counter(line.strip() for line in daemon.netns.run("nft", "-s", "list", "ruleset").splitlines()),
+        "files": _files(daemon),
+        "leases": _leases(daemon),
+    }
+    if daemon.process:
+        groups["fds"] = procfs.open_files(daemon.pid)
+        groups["threads"] = Counter(procfs.threads(daemon.pid))
+    return groups
+
+
+def _mounts(base: str) -> Counter[str]:
+    found: Counter[str] = Counter()
+    for namespace, lines in procfs.mount_tables().items():
+        for line in lines:
+            if base in line:
+                fields = line.split()
+                kind = fields[fields.index("-") + 1]
+                found[f"{kind} on {fields[4]} in mnt:[{namespace}]"] += 1
+    return found
+
+
+def _cgroups(session: Session) -> Counter[str]:
+    found: Counter[str] = Counter()
+    for daemon in session.daemons:
+        for base in daemon.cgroups():
+            found.update(folder for folder, _, _ in os.walk(base))
+    return found
+
+
+def _files(daemon: Daemon) -> Counter[str]:
+    found: Counter[str] = Counter()
+    for root, folders in OBJECT_FOLDERS:
+        for folder in folders:
+            path: Path = getattr(daemon, root) / folder
+            if path.is_dir():
+                found.update(str((path / name).relative_to(daemon.base)) for name in os.listdir(path))
+    return found
+
+
+def _leases(daemon: Daemon) -> Counter[str]:
+    path = daemon.data_root / "minidock.db"
+    if not path.exists():
+        return Counter()
+    database = sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=5)
+    try:
+        rows = database.execute("SELECT address, container FROM leases").fetchall()
+    finally:
+        database.close()
+    return Counter(f"{address} of container {container[:12]}" for address, container in rows)
+
+
+def _loops(base: str) -> Counter[str]:
+    backing = [path.read_text().strip() for path in Path("/sys/block").glob("loop*/loop/backing_file")]
+    return Counter(path for path in backing if base in path)
+
+
+def _keys() -> Counter[str]:
+    """Keyrings by name; a container's session keyring lives as long as the last process that has it."""
+    try:
+        lines = Path("/proc/keys").read_text().splitlines()
+    except OSError:
+        return Counter()
+    names = (line.split("keyring")[1].split(":")[0].strip() for line in lines if "keyring" in line)
+    return Counter(name for name in names if not name.startswith("_uid"))

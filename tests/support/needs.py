@@ -1,0 +1,121 @@
+"""What a test may need of its machine, by marker: each name has a probe that answers None or the reason it lacks.
+
+For conftest.py, which turns a reason into a skip (a failure in strict mode). A probe tries the thing itself (an overlay
+is mounted, a bridge is made, each in a namespace of its own) instead of guessing from versions. Read next: impossible.py.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+CAP_SYS_RESOURCE = 24
+
+
+def _root() -> str | None:
+    return None if os.geteuid() == 0 else "needs root"
+
+
+def _in_namespace(flags: str, script: str) -> str | None:
+    """None if the shell script succeeds in new namespaces, else its last line of error."""
+    if lacks := _root():
+        return lacks
+    with tempfile.TemporaryDirectory(prefix="minidock-needs-") as scratch:
+        done = subprocess.run(
+            ["unshare", flags, "--", "sh", "-ec", script], cwd=scratch, capture_output=True, text=True, check=False
+        )
+    return None if done.returncode == 0 else (done.stderr.strip().splitlines() or ["failed"])[-1]
+
+
+def _overlay() -> str | None:
+    script = "mkdir l u w m; mount -t overlay -o lowerdir=l,upperdir=u,workdir=w none m"
+    lacks = _in_namespace("-m", script)
+    return lacks and f"no overlay mount here: {lacks}"
+
+
+def _bridge() -> str | None:
+    script = """
+        ip link add br0 type bridge
+        ip link add a type veth peer name b
+        ip link set a master br0
+        nft add table inet t
+        nft 'add chain inet t c { type nat hook postrouting priority 100; }'
+        nft add rule inet t c masquerade
+    """
+    lacks = _in_namespace("-n", script)
+    return lacks and f"no bridge with veth and nftables masquerade here: {lacks}"
+
+
+def _program(name: str) -> Callable[[], str | None]:
+    def probe() -> str | None:
+        return None if shutil.which(name) else f"no {name} on PATH (make setup-test brings it)"
+
+    return probe
+
+
+def _registry() -> str | None:
+    return _program("docker-registry")() or _program("skopeo")()
+
+
+def _capability(number: int, name: str) -> Callable[[], str | None]:
+    def probe() -> str | None:
+        status = Path("/proc/self/status").read_text()
+        held = next(int(line.split()[1], 16) for line in status.splitlines() if line.startswith("CapBnd"))
+        return None if held >> number & 1 else f"{name} is not in the bounding set"
+
+    return probe
+
+
+def _apparmor() -> str | None:
+    return None if Path("/sys/kernel/security/apparmor/profiles").exists() else "no AppArmor in this kernel"
+
+
+def cgroup2_mount() -> Path | None:
+    """Where cgroup v2 is mounted: alone at /sys/fs/cgroup, or beside v1 (hybrid)."""
+    for line in Path("/proc/self/mountinfo").read_text().splitlines():
+        fields = line.split()
+        if fields[fields.index("-") + 1] == "cgroup2":
+            return Path(fields[4])
+    return None
+
+
+def _cgroup2() -> str | None:
+    mount = cgroup2_mount()
+    if mount is None:
+        return "no cgroup v2 is mounted"
+    return None if os.access(mount, os.W_OK) else f"cgroup v2 at {mount} is not writable"
+
+
+def cgroup_controllers(wanted: tuple[str, ...]) -> str | None:
+    """For the marker cgroup(CONTROLLER...): the reason why one of them can't be used, if any."""
+    if lacks := _root() or _cgroup2():
+        return lacks
+    mount = cgroup2_mount()
+    assert mount is not None
+    have = (mount / "cgroup.controllers").read_text().split()
+    missing = [name for name in wanted if name not in have]
+    return f"cgroup v2 at {mount} has no controller {', '.join(missing)}" if missing else None
+
+
+NEEDS: dict[str, tuple[str, Callable[[], str | None]]] = {
+    "root": ("root", _root),
+    "overlay": ("overlay mounts, as root", _overlay),
+    "bridge": ("bridges, veth pairs and nftables in a network namespace, as root", _bridge),
+    "cgroup2": ("a writable cgroup v2 tree, with or without controllers", _cgroup2),
+    "docker_cli": ("the real docker CLI", _program("docker")),
+    "registry": ("Debian's docker-registry, and skopeo to fill it", _registry),
+    "strace": ("strace, to look and to inject faults", _program("strace")),
+    "apparmor": ("AppArmor", _apparmor),
+    "cap_sys_resource": ("CAP_SYS_RESOURCE", _capability(CAP_SYS_RESOURCE, "CAP_SYS_RESOURCE")),
+}
+
+
+@functools.cache
+def lacking(need: str) -> str | None:
+    """The reason why this machine can't serve the need, or None. Probed once a session."""
+    return NEEDS[need][1]()

@@ -1,0 +1,73 @@
+"""The client's import diet: what `minidock` may not import on its way to the first request.
+
+The client's imports are the largest single cost of `minidock run`, so what it pulls in is held to a list, measured by
+`python -X importtime` on the installed command. Times are not asserted: on a loaded machine they mean nothing. See:
+https://docs.python.org/3/using/cmdline.html#cmdoption-X
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+MINIDOCK = Path(sys.executable).parent / "minidock"
+
+# The engine and what only it needs; then what is dear and has a cheaper way.
+ENGINE = (
+    "minidock.api",
+    "minidock.engine",
+    "minidock.image",
+    "minidock.network",
+    "minidock.cgroup",
+    "minidock.runtime",
+)
+NEVER = (
+    *ENGINE,
+    *("minidock.linux", "minidock.db", "minidock.daemon", "minidock._shim"),
+    *("asyncio", "pyroute2", "prctl", "cffi", "_cffi_backend", "sqlite3", "h11", "urllib3", "requests", "docker"),
+    *(
+        "http.client",
+        "urllib.request",
+        "ssl",
+        "email",
+        "multiprocessing",
+        "concurrent.futures",
+        "tarfile",
+        "subprocess",
+    ),
+    *("rich", "pkg_resources", "importlib.metadata", "unittest", "logging"),
+)
+COMMANDS = (["--help"], ["--version"], ["ps"], ["run", "--rm", "alpine", "true"], ["exec", "c", "true"], ["images"])
+
+
+def imported(*arguments: str) -> set[str]:
+    """Modules imported by one run of the client, against a socket on which nobody answers."""
+    command = [sys.executable, "-X", "importtime", str(MINIDOCK), "-H", "unix:///nowhere.sock", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False)
+    lines = [line for line in done.stderr.splitlines() if line.startswith("import time:")]
+    return {line.rpartition("|")[2].strip() for line in lines}
+
+
+def on_the_list(modules: set[str]) -> list[str]:
+    return sorted(name for name in modules if any(f"{name}.".startswith(f"{banned}.") for banned in NEVER))
+
+
+@pytest.mark.parametrize("arguments", COMMANDS, ids=lambda arguments: arguments[0])
+def test_the_client_keeps_its_diet(arguments: list[str]) -> None:
+    modules = imported(*arguments)
+    assert "minidock.cli" in modules, "the client did not start"
+    assert not on_the_list(modules)
+
+
+def test_a_command_that_waits_for_the_daemon_reads_no_other_command() -> None:
+    assert len([name for name in imported("ps") if name.startswith("minidock.cli")]) < 8
+
+
+def test_the_diet_can_fail() -> None:
+    assert on_the_list({"asyncio.events", "click", "minidock.engine.model"}) == [
+        "asyncio.events",
+        "minidock.engine.model",
+    ]
