@@ -10,19 +10,10 @@ Serves runtime/plan.py (steps ``mount``, ``mask`` and ``readonly``). Read next: 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
-
-@dataclass(frozen=True)
-class Mount:
-    """A file system to mount in the container: the fields of the plan's ``mount`` step."""
-
-    fstype: str
-    target: str
-    flags: tuple[str, ...] = ()
-    options: tuple[str, ...] = ()
-
+from minidock.runtime.spec import Filesystem
 
 SHM_SIZE = 64 << 20
 """Bytes of /dev/shm unless ``--shm-size`` says otherwise."""
@@ -30,33 +21,33 @@ SHM_SIZE = 64 << 20
 _LOCKED = ("nosuid", "nodev", "noexec")
 
 _MOUNTS = (
-    Mount("proc", "/proc", _LOCKED),
+    Filesystem("proc", "/proc", _LOCKED),
     # 64 MiB bound what can be written to /dev itself; strictatime as every distribution mounts its devtmpfs.
-    Mount("tmpfs", "/dev", ("nosuid", "strictatime"), ("mode=755", "size=65536k")),
+    Filesystem("tmpfs", "/dev", ("nosuid", "strictatime"), ("mode=755", "size=65536k")),
     # A new instance each time, since Linux 4.7 without an option for it. Group 5 is tty; 0620 lets write(1) write.
-    Mount(
+    Filesystem(
         "devpts",
         "/dev/pts",
         ("nosuid", "noexec"),
         ("ptmxmode=0666", "mode=0620", "gid=5"),
     ),
-    Mount("sysfs", "/sys", ("ro", *_LOCKED)),
+    Filesystem("sysfs", "/sys", ("ro", *_LOCKED)),
     # Of the cgroup namespace: the container sees its own cgroup as the root of the tree, and can't write to it.
-    Mount("cgroup2", "/sys/fs/cgroup", ("ro", *_LOCKED)),
-    Mount("mqueue", "/dev/mqueue", _LOCKED),
+    Filesystem("cgroup2", "/sys/fs/cgroup", ("ro", *_LOCKED)),
+    Filesystem("mqueue", "/dev/mqueue", _LOCKED),
 )
 
 
-def default_mounts(shm_size: int = SHM_SIZE, privileged: bool = False) -> tuple[Mount, ...]:
+def default_mounts(shm_size: int = SHM_SIZE, privileged: bool = False) -> tuple[Filesystem, ...]:
     """The mounts of every container, in an order in which each finds its parent mounted.
 
     ``shm_size`` in bytes; ``privileged`` makes /sys and the cgroup tree writable, as Docker does.
     """
-    shm = Mount("tmpfs", "/dev/shm", _LOCKED, ("mode=1777", f"size={shm_size}"))
+    shm = Filesystem("tmpfs", "/dev/shm", _LOCKED, ("mode=1777", f"size={shm_size}"))
     return (*(_writable(mount) if privileged else mount for mount in _MOUNTS), shm)
 
 
-def _writable(mount: Mount) -> Mount:
+def _writable(mount: Filesystem) -> Filesystem:
     return replace(mount, flags=tuple(flag for flag in mount.flags if flag != "ro"))
 
 
