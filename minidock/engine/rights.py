@@ -46,6 +46,11 @@ def granted(host: HostConfig) -> frozenset[str]:
     return capabilities.tweak(host.cap_add or (), host.cap_drop or (), host.privileged)
 
 
+def everything() -> frozenset[str]:
+    """``--privileged``: all that the daemon has itself."""
+    return capabilities.own_bounding()
+
+
 def _options(host: HostConfig) -> Iterator[tuple[str, str]]:
     """--security-opt as (name, value); both ``name=value`` and the older ``name:value``."""
     for option in host.security_opt or ():

@@ -1,0 +1,218 @@
+"""A container's definition → the runtime spec that starts it, everything looked up and resolved.
+
+What Docker would have the container see: its environment, its user, the mounts and devices of every container, its own
+hosts, hostname and resolv.conf. Read next: runtime/plan.py, which turns the spec into kernel steps.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from minidock.engine import create, mounts, rights, users
+from minidock.engine.model import Config, Container, EndpointRecord
+from minidock.engine.requests import ExecRequest
+from minidock.engine.settings import Settings
+from minidock.image.store import Image, ImageStore
+from minidock.linux import shim
+from minidock.network import etc
+from minidock.runtime import paths
+from minidock.runtime.devices import DEFAULT_LINKS
+from minidock.runtime.spec import (
+    Bind,
+    ExecSpec,
+    Filesystem,
+    Namespaces,
+    Overlay,
+    Process,
+    Spec,
+    Supervision,
+)
+
+DEFAULT_PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+_GENERATED = (("resolv.conf", "/etc/resolv.conf"), ("hostname", "/etc/hostname"), ("hosts", "/etc/hosts"))
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where this start happens: paths and cgroups, and whether the network namespace comes as fd 0."""
+
+    settings: Settings
+    images: ImageStore
+    cgroup: Path
+    monitors: Path
+    joins_network: bool
+
+
+def log_path(settings: Settings, container: Container) -> Path:
+    """Docker's name for a container's json-file log."""
+    return settings.container_directory(container.id) / f"{container.id}-json.log"
+
+
+def container_spec(container: Container, image: Image, place: Place) -> Spec:
+    """The spec of a start. Raises for what can't be resolved: an unknown user, a device that is gone."""
+    config, host = container.config, container.host
+    directory = place.settings.container_directory(container.id)
+    root = _overlay(container, image, place, directory)
+    granted = rights.granted(host)
+    nodes, rules = rights.device_access(host)
+    return Spec(
+        process=_process(container, root, place, granted),
+        root=root,
+        supervision=_supervision(container, place),
+        readonly_root=host.readonly_rootfs,
+        hostname=config.hostname,
+        domainname=config.domainname,
+        mounts=_mounts(container, directory),
+        namespaces=Namespaces(join=((0, "net"),) if place.joins_network else ()),
+        devices=nodes,
+        links=DEFAULT_LINKS,
+        device_rules=None if host.privileged else rules,
+        masked_paths=() if host.privileged else _or(host.masked_paths, paths.masked_paths()),
+        readonly_paths=() if host.privileged else _or(host.readonly_paths, paths.READONLY_PATHS),
+        sysctl=rights.sysctls(host),
+    )
+
+
+def _or(chosen: tuple[str, ...] | None, default: tuple[str, ...]) -> tuple[str, ...]:
+    return default if chosen is None else chosen
+
+
+def _overlay(container: Container, image: Image, place: Place, directory: Path) -> Overlay:
+    return Overlay(
+        target=str(directory / "rootfs"),
+        base=str(place.images.layers_dir),
+        lowers=tuple(place.images.lowers(image)),
+        upper=str(directory / "upper"),
+        work=str(directory / "work"),
+        # Without its syncs an overlay is quicker to take down, and unsafe after a power cut: for what won't outlive one.
+        volatile=container.host.auto_remove,
+    )
+
+
+def _supervision(container: Container, place: Place) -> Supervision:
+    config, host = container.config, container.host
+    rows, columns = (*host.console_size, 0, 0)[:2]
+    size, files = create.log_bounds(host.log_config)
+    return Supervision(
+        monitor_cgroup=str(place.monitors),
+        cgroup=str(place.cgroup),
+        terminal=config.tty,
+        stdin="none" if not config.open_stdin else "once" if config.stdin_once else "open",
+        rows=_size(rows),
+        columns=_size(columns),
+        log_path="" if host.log_config.type == "none" else str(log_path(place.settings, container)),
+        log_max_size=size,
+        log_max_files=files,
+    )
+
+
+def _size(value: int) -> int:
+    return value if 0 <= value < 65536 else 0
+
+
+def _process(container: Container, root: Overlay, place: Place, granted: frozenset[str]) -> Process:
+    config, host = container.config, container.host
+    # The upper directory as the topmost lower: what is to be read is the container's file as it is now.
+    upper = os.path.relpath(root.upper, root.base)
+    account = _account(root.base, ":".join((upper, *root.lowers)), config.user, host.group_add or ())
+    return Process(
+        args=(container.definition.path, *container.definition.args),
+        env=environment(config, account.home),
+        cwd=config.working_dir or "/",
+        user=account.user,
+        capabilities=granted,
+        no_new_privileges=rights.no_new_privileges(host),
+        rlimits=rights.rlimits(host),
+        oom_score_adj=host.oom_score_adj,
+        seccomp=rights.seccomp_filter(host, granted, place.settings.data_root / "seccomp"),
+        init=bool(host.init),
+    )
+
+
+def _account(base: str, lowers: str, user: str, groups: tuple[str, ...]) -> users.Account:
+    """Looks into the root before it exists, through a mount that nobody but this fd can see."""
+    view = shim.overlay_view(base, lowers)
+    try:
+        return users.resolve(view, user, groups)
+    finally:
+        os.close(view)
+
+
+def environment(config: Config, home: str, more: tuple[str, ...] = ()) -> tuple[str, ...]:
+    """PATH, HOSTNAME and TERM, what was asked for, and HOME at the end unless something set it. Later ones win."""
+    entries = [DEFAULT_PATH, f"HOSTNAME={config.hostname}"]
+    if config.tty:
+        entries.append("TERM=xterm")
+    merged = {entry.partition("=")[0]: entry for entry in (*entries, *config.env, *more)}
+    merged.setdefault("HOME", f"HOME={home}")
+    return tuple(merged.values())
+
+
+def _mounts(container: Container, directory: Path) -> tuple[Filesystem | Bind, ...]:
+    host = container.host
+    own = {point.destination for point in container.definition.mounts}
+    generated = tuple(
+        Bind(str(directory / name), target, ("rprivate",)) for name, target in _GENERATED if target not in own
+    )
+    system = tuple(
+        Filesystem(mount.fstype, mount.target, mount.flags, mount.options)
+        for mount in paths.default_mounts(mounts.shm_size(host), host.privileged)
+        if mount.target not in own
+    )
+    return (*system, *mounts.tmpfs_mounts(host), *generated, *mounts.binds(container.definition.mounts))
+
+
+def write_etc_files(container: Container, directory: Path, endpoint: EndpointRecord | None) -> None:
+    """hosts, hostname and resolv.conf, anew at each start, since the address may be another."""
+    config, host = container.config, container.host
+    if host.network_mode == "host":
+        hosts = Path("/etc/hosts").read_text() if os.path.exists("/etc/hosts") else ""
+    else:
+        hosts = etc.render_hosts(config.hostname, endpoint.address if endpoint else None, host.extra_hosts or ())
+    resolv = etc.render_resolv_conf(
+        etc.host_resolv_conf(), host.dns or (), host.dns_search or (), host.dns_options or ()
+    )
+    for name, text in (("hosts", hosts), ("hostname", config.hostname + "\n"), ("resolv.conf", resolv)):
+        path = directory / name
+        path.write_text(text)
+        path.chmod(0o644)
+
+
+def exec_spec(
+    container: Container, request: ExecRequest, tty: bool, size: tuple[int, ...] | None, root: int, place: Place
+) -> ExecSpec:
+    """The spec of an exec. ``root`` is an fd of the container's root directory, to look the user up in."""
+    host = container.host
+    account = users.resolve(root, request.user or container.config.user, host.group_add or ())
+    granted = rights.granted(host)
+    if request.privileged:
+        granted = rights.everything()
+    rows, columns = (*(size or ()), 0, 0)[:2]
+    process = Process(
+        args=request.cmd,
+        env=environment(container.config, account.home, _with_term(request.env, tty)),
+        cwd=request.working_dir or container.config.working_dir or "/",
+        user=account.user,
+        capabilities=granted,
+        no_new_privileges=rights.no_new_privileges(host),
+        rlimits=rights.rlimits(host),
+        oom_score_adj=host.oom_score_adj,
+        seccomp=b""
+        if request.privileged
+        else rights.seccomp_filter(host, granted, place.settings.data_root / "seccomp"),
+    )
+    supervision = Supervision(
+        monitor_cgroup=str(place.monitors),
+        cgroup=str(place.cgroup),
+        terminal=tty,
+        stdin="once" if request.attach_stdin else "none",
+        rows=_size(rows),
+        columns=_size(columns),
+    )
+    return ExecSpec(process, supervision)
+
+
+def _with_term(env: tuple[str, ...], tty: bool) -> tuple[str, ...]:
+    return ("TERM=xterm", *env) if tty else env

@@ -1,0 +1,183 @@
+"""Exec: further processes in a container that runs, each with a monitor of its own.
+
+A session is made, then started (once), and can be asked for its exit code until some time after its end. Sessions
+live in memory: a daemon that starts anew knows nothing of older ones, as with Docker.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+
+from minidock.engine import bundle
+from minidock.engine.attach import Client
+from minidock.engine.lifecycle import Lifecycle, remove_monitor_directory
+from minidock.engine.model import Container, Status
+from minidock.engine.parts import Parts
+from minidock.engine.requests import ExecRequest, ExecSession, Hijack
+from minidock.runtime.monitor import Monitor
+from minidock.runtime.plan import encode, exec_plan
+from minidock.wire import frames, names
+from minidock.wire.errors import Conflict, Error, ExecFailed, InvalidArgument, NotFound, StepFailed
+
+log = logging.getLogger(__name__)
+_KEPT_SECONDS = 300
+
+
+class Execs:
+    """All exec sessions of this daemon's life."""
+
+    def __init__(self, parts: Parts, lifecycle: Lifecycle) -> None:
+        self._parts = parts
+        self._lifecycle = lifecycle
+        self._sessions: dict[str, ExecSession] = {}
+        self._monitors: dict[str, Monitor] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def create(self, container: Container, request: ExecRequest) -> str:
+        """A new session for a running container; nothing runs yet."""
+        _check_running(container)
+        if not request.cmd or not request.cmd[0]:
+            raise InvalidArgument("No exec command specified", "give a command after the container's name")
+        if request.working_dir and not request.working_dir.startswith("/"):
+            raise InvalidArgument(
+                f"the working directory '{request.working_dir}' is invalid, it needs to be an absolute path"
+            )
+        session = ExecSession(names.new_id(), container.id, request)
+        self._sessions[session.id] = session
+        self._publish(container, session, "exec_create: " + " ".join(request.cmd))
+        return session.id
+
+    def get(self, ident: str) -> ExecSession:
+        """A session. Raises NotFound."""
+        if ident not in self._sessions:
+            raise NotFound(f"No such exec instance: {ident}")
+        return self._sessions[ident]
+
+    def of(self, container: Container) -> list[str]:
+        """The ids of a container's sessions that run."""
+        return [s.id for s in self._sessions.values() if s.container == container.id and s.running]
+
+    async def start(self, ident: str, tty: bool, console_size: tuple[int, ...] | None, hijack: Hijack | None) -> None:
+        """Starts it: detached without a ``hijack``, else with the client's connection handed to the monitor.
+
+        Once the connection is upgraded an error can only be told on it; the exit code tells it too (127, 126).
+        """
+        session = self.get(ident)
+        container = self._parts.containers.get(session.container)
+        if container is None:
+            raise NotFound(f"No such container: {session.container}")
+        if session.running or session.exit_code is not None:
+            raise Conflict(f"Error: Exec command {ident} has already run")
+        _check_running(container)
+        session.running = True
+        with ExitStack() as undo:
+            undo.callback(self._ended, session)
+            with _telling(hijack, session, tty) as client:
+                await self._start(container, session, tty, console_size, client)
+            undo.pop_all()
+
+    async def _start(
+        self, container: Container, session: ExecSession, tty: bool, size: tuple[int, ...] | None, client: Client | None
+    ) -> None:
+        parts, directory = self._parts, self._parts.settings.monitor_directory(session.id)
+        request = session.request
+        pidfd = parts.containers.live(container).running().pidfd
+        with ExitStack() as fds:
+            root = os.open(f"/proc/{container.state.pid}/root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+            fds.callback(os.close, root)
+            place = bundle.Place(
+                parts.settings, parts.images, parts.cgroups.path(container.id), parts.cgroups.monitors, True
+            )
+            plan = exec_plan(bundle.exec_spec(container, request, tty, size or request.console_size, root, place))
+            with ExitStack() as undo:
+                undo.callback(remove_monitor_directory, directory)
+                monitor = await Monitor.spawn(session.id, directory, parts.monitor_binary, encode(plan), [pidfd])
+                undo.callback(monitor.close)
+                if client:
+                    client.hand_to(monitor)
+                try:
+                    await monitor.start()
+                except StepFailed as error:
+                    raise _as_failure(error, request.cmd[0]) from None
+                undo.pop_all()
+        session.pid = monitor.pid
+        self._monitors[session.id] = monitor
+        self._publish(container, session, "exec_start: " + " ".join(request.cmd))
+        task = asyncio.get_running_loop().create_task(self._watch(container, session, monitor))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _watch(self, container: Container, session: ExecSession, monitor: Monitor) -> None:
+        """Its end: the exit code is there before the client's connection is closed."""
+        ended = await monitor.exited
+        session.exit_code = ended.code
+        self._publish(container, session, "exec_die", exitCode=str(ended.code))
+        del self._monitors[session.id]
+        monitor.release()
+        monitor.close()
+        remove_monitor_directory(self._parts.settings.monitor_directory(session.id))
+        self._ended(session)
+
+    def _ended(self, session: ExecSession) -> None:
+        session.running = False
+        session.pid = 0
+        asyncio.get_running_loop().call_later(_KEPT_SECONDS, self._sessions.pop, session.id, None)
+
+    def resize(self, ident: str, rows: int, columns: int) -> None:
+        """The client's terminal has another size."""
+        session = self.get(ident)
+        if ident not in self._monitors:
+            raise Conflict(f"exec {session.id} is not running")
+        self._monitors[ident].resize(rows, columns)
+
+    def _publish(self, container: Container, session: ExecSession, action: str, **attributes: str) -> None:
+        self._lifecycle.publish(container, action, execID=session.id, **attributes)
+
+
+def _check_running(container: Container) -> None:
+    if container.state.status is Status.PAUSED:
+        raise Conflict(f"Container {container.name} is paused, unpause the container before exec")
+    if not container.state.alive:
+        raise Conflict(f"container {container.id} is not running")
+
+
+def _as_failure(error: StepFailed, command: str) -> Error:
+    return ExecFailed(error.path or command, error.errno) if error.step == "execve" else error
+
+
+@contextmanager
+def _telling(hijack: Hijack | None, session: ExecSession, tty: bool) -> Iterator[Client | None]:
+    """The client's connection, upgraded; an error in the block is written onto it, as Docker does."""
+    if hijack is None:
+        yield None
+        return
+    request = session.request
+    sock, early = hijack.upgrade(multiplexed=not tty)
+    with sock.dup() as ours:
+        client = Client(
+            sock, request.attach_stdin, request.attach_stdout, request.attach_stderr, not tty, _NO_KEYS, early
+        )
+        try:
+            yield client
+        except Error as error:
+            session.exit_code = error.exit_code if isinstance(error, ExecFailed) else 126
+            sock.close()
+            _tell(ours, error, tty)
+
+
+_NO_KEYS = b""
+
+
+def _tell(sock: socket.socket, error: Error, tty: bool) -> None:
+    """The error as the stream's last words; a client that does not take them at once does without."""
+    text = f"{error}\r\n".encode()
+    try:
+        sock.send(text if tty else frames.frame(frames.STDERR, text))
+        sock.shutdown(socket.SHUT_RDWR)
+    except OSError:
+        log.info("exec: the client went before it could be told: %s", error)

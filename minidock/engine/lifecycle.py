@@ -1,0 +1,362 @@
+"""Start, stop, kill, pause, remove; and what happens when a container ends by itself.
+
+Each container has a lock that holds one change of its life at a time. ``stop`` and ``kill`` take no lock: they only send
+signals, and the end is noticed by the watcher, whoever caused it. A start pushes the undo of each thing right after the
+thing, and drops them all as its last act; so a start that fails at any point leaves nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import logging
+import os
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+from minidock.engine import bundle, create, reports
+from minidock.engine.containers import Live
+from minidock.engine.model import Container, EndpointRecord, Status
+from minidock.engine.parts import Parts
+from minidock.engine.requests import WaitResult
+from minidock.network.bridge import isolated_netns
+from minidock.runtime.monitor import Exit, Monitor
+from minidock.runtime.plan import container_plan, encode
+from minidock.wire import names, signals, times
+from minidock.wire.errors import Conflict, Error, ExecFailed, NotFound, NotModified, StepFailed
+
+log = logging.getLogger(__name__)
+_DEFAULT_STOP_SECONDS = 10
+
+
+class Lifecycle:
+    """The verbs that change a container's state."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+
+    # Start
+
+    async def start(self, container: Container) -> None:
+        """created or exited → running. Raises NotModified if it runs; ExecFailed, StepFailed if a step fails."""
+        live = self._parts.containers.live(container)
+        async with live.lock:
+            status = container.state.status
+            if status is Status.RUNNING:
+                raise NotModified(f"container {container.name} is running")
+            if status is Status.PAUSED:
+                raise Conflict("cannot start a paused container, try unpause instead")
+            if status in (Status.REMOVING, Status.DEAD):
+                raise Conflict(f"container is marked for removal and cannot be started: {container.name}")
+            try:
+                await self._start(container, live)
+            except Error as error:
+                await self._start_failed(container, live, error)
+                raise
+
+    async def _start(self, container: Container, live: Live) -> None:
+        parts, settings = self._parts, self._parts.settings
+        directory = settings.container_directory(container.id)
+        image = parts.images.resolve(container.definition.image_id)
+        async with AsyncExitStack() as undo, AsyncExitStack() as fds_of_start:
+            cgroup, _ = parts.cgroups.create(container.id, create.limits(container.host))
+            undo.push_async_callback(asyncio.to_thread, parts.cgroups.remove, container.id)
+            fds, endpoint = await self._network(container, undo, fds_of_start)
+            bundle.write_etc_files(container, directory, endpoint)
+            _forget_volatile(directory)
+            place = bundle.Place(settings, parts.images, cgroup, parts.cgroups.monitors, bool(fds))
+            plan = container_plan(bundle.container_spec(container, image, place))
+            monitor = await Monitor.spawn(
+                container.id, settings.monitor_directory(container.id), parts.monitor_binary, encode(plan), fds
+            )
+            undo.callback(self._forget_monitor, container.id, monitor)
+            live.waiting.hand_to(monitor)
+            try:
+                results = await monitor.start()
+            except StepFailed as error:
+                reports.write(directory, plan, error.results)
+                raise _as_exec_failure(error, container.definition.path) from None
+            undo.push_async_callback(self._kill_and_wait, container.id, monitor)
+            self._running(container, live, monitor, endpoint)
+            reports.write(directory, plan, results)
+            undo.pop_all()
+
+    async def _network(
+        self, container: Container, undo: AsyncExitStack, fds: AsyncExitStack
+    ) -> tuple[list[int], EndpointRecord | None]:
+        """The network namespace to join, as an fd that ``fds`` closes whatever comes; none for the host's."""
+        mode = container.host.network_mode
+        if mode == "host":
+            return [], None
+        if mode == "none" or container.config.network_disabled:
+            fd = await asyncio.to_thread(isolated_netns)
+            fds.callback(os.close, fd)
+            return [fd], None
+        if mode != "bridge":
+            raise NotFound(f"network {mode} not found", "minidock has bridge, none and host")
+        bridge = self._parts.the_bridge()
+        undo.push_async_callback(asyncio.to_thread, bridge.release, container.id)
+        sandbox = await asyncio.to_thread(bridge.claim, container.id)
+        fds.callback(os.close, sandbox.netns_fd)
+        end = sandbox.endpoint
+        record = EndpointRecord(
+            "bridge", end.network_id, end.endpoint_id, str(end.gateway), str(end.address.ip), end.address.network.prefixlen,
+            end.mac,
+        )  # fmt: skip
+        return [sandbox.netns_fd], record
+
+    def _running(self, container: Container, live: Live, monitor: Monitor, endpoint: EndpointRecord | None) -> None:
+        self._parts.containers.change(
+            container,
+            Status.RUNNING,
+            pid=monitor.pid,
+            exit_code=0,
+            error="",
+            oom_killed=False,
+            started_at=times.now(),
+            finished_at=container.state.finished_at,
+            endpoint=endpoint,
+        )
+        self.watch(container, live, monitor)
+        if endpoint:
+            self._network_event("connect", container, endpoint)
+        self.publish(container, "start")
+
+    async def _start_failed(self, container: Container, live: Live, error: Error) -> None:
+        code = error.exit_code if isinstance(error, ExecFailed) else 128
+        if container.state.status is not Status.RUNNING:
+            self._parts.containers.change(container, exit_code=code, error=str(error))
+        live.waiting.close()
+        result = WaitResult(code, str(error))
+        live.waits.fire("next-exit", result)
+        live.waits.fire("not-running", result)
+        if container.host.auto_remove:
+            await self._remove(container, live, volumes=True)
+
+    def _forget_monitor(self, ident: str, monitor: Monitor) -> None:
+        monitor.close()
+        remove_monitor_directory(self._parts.settings.monitor_directory(ident))
+
+    async def _kill_and_wait(self, ident: str, monitor: Monitor) -> None:
+        self._parts.cgroups.kill(ident)
+        await monitor.exited
+
+    # The end
+
+    def watch(self, container: Container, live: Live, monitor: Monitor) -> None:
+        """From here on its end will be noticed; for a container just started and for one that was found running."""
+        live.monitor = monitor
+        live.finished = asyncio.Event()
+        live.watcher = asyncio.get_running_loop().create_task(self._watch(container, live, monitor))
+
+    async def _watch(self, container: Container, live: Live, monitor: Monitor) -> None:
+        ended = await monitor.exited
+        async with live.lock:
+            try:
+                await self.finish(container, live, ended)
+            except Exception:
+                log.exception("container %s: its end could not be recorded whole", container.id)
+            finally:
+                live.finished.set()
+
+    async def finish(self, container: Container, live: Live, ended: Exit) -> None:
+        """running → exited: the state, the events, the waiters, and everything that belonged to the run is let go."""
+        parts = self._parts
+        oom = parts.cgroups.oom_killed(container.id)
+        endpoint, started = container.state.endpoint, container.state.started_at
+        finished = times.parse_rfc3339(ended.finished) or times.now()
+        parts.containers.change(
+            container, Status.EXITED, pid=0, exit_code=ended.code, error=ended.error, oom_killed=oom,
+            finished_at=finished, endpoint=None,
+        )  # fmt: skip
+        if live.monitor:
+            live.monitor.release()
+        try:
+            await self._let_go(container, live)
+        except (OSError, Error) as error:
+            log.error("container %s has ended, and something of it could not be let go: %s", short(container), error)
+        if oom:
+            self.publish(container, "oom")
+        if endpoint:
+            self._network_event("disconnect", container, endpoint)
+        seconds = max(finished - started, 0) // times.SECOND
+        self.publish(container, "die", exitCode=str(ended.code), execDuration=str(seconds))
+        result = WaitResult(ended.code, ended.error)
+        live.waits.fire("next-exit", result)
+        live.waits.fire("not-running", result)
+        if container.host.auto_remove:
+            await self._remove(container, live, volumes=True)
+
+    async def _let_go(self, container: Container, live: Live) -> None:
+        """Strays, cgroup, network, monitor: what a container has only while it runs."""
+        parts = self._parts
+        parts.cgroups.kill(container.id)
+        await asyncio.to_thread(parts.cgroups.remove, container.id)
+        if container.host.network_mode == "bridge" and parts.bridge:
+            await asyncio.to_thread(parts.bridge.release, container.id)
+        if live.monitor:
+            self._forget_monitor(container.id, live.monitor)
+            live.monitor = None
+
+    # Signals
+
+    async def kill(self, container: Container, signal_name: str) -> None:
+        """One signal to the first process; KILL goes to every process of the container."""
+        number = signals.number(signal_name or "KILL")
+        if not container.state.alive:
+            raise Conflict(f"cannot kill container: {container.name}: container {container.id} is not running")
+        live = self._parts.containers.live(container)
+        self._signal(container, number)
+        self.publish(container, "kill", signal=str(number))
+        if number == 9:
+            await _gone(live, _DEFAULT_STOP_SECONDS)
+
+    def _signal(self, container: Container, number: int) -> None:
+        if number == 9:
+            self._parts.cgroups.kill(container.id)
+            return
+        try:
+            self._parts.containers.live(container).running().signal(number)
+        except ProcessLookupError:
+            pass
+
+    async def stop(self, container: Container, timeout: int | None, signal_name: str) -> None:
+        """The stop signal, then KILL after the timeout (seconds; -1 for ever). Raises NotModified if it does not run."""
+        if not container.state.alive:
+            raise NotModified(f"container {container.name} is not running")
+        config, live = container.config, self._parts.containers.live(container)
+        number = signals.number(signal_name or config.stop_signal or "TERM")
+        seconds = timeout if timeout is not None else config.stop_timeout
+        seconds = _DEFAULT_STOP_SECONDS if seconds is None else seconds
+        if container.state.status is Status.PAUSED:
+            await self.unpause(container)
+        self._signal(container, number)
+        self.publish(container, "kill", signal=str(number))
+        if not await _gone(live, None if seconds < 0 else seconds):
+            self._signal(container, 9)
+            self.publish(container, "kill", signal="9")
+            await _gone(live, None)
+        self.publish(container, "stop")
+
+    async def restart(self, container: Container, timeout: int | None, signal_name: str) -> None:
+        """stop, if it runs, and start. A container with AutoRemove stays, as Docker has it."""
+        if container.state.alive:
+            await self.stop(container, timeout, signal_name)
+        await self.start(container)
+        self.publish(container, "restart")
+
+    async def pause(self, container: Container) -> None:
+        """Freezes every process by cgroup.freeze."""
+        async with self._parts.containers.live(container).lock:
+            if container.state.status is Status.PAUSED:
+                raise Conflict(f"Container {container.id} is already paused")
+            if container.state.status is not Status.RUNNING:
+                raise Conflict(f"Container {container.id} is not running")
+            await asyncio.to_thread(self._parts.cgroups.freeze, container.id)
+            self._parts.containers.change(container, Status.PAUSED)
+            self.publish(container, "pause")
+
+    async def unpause(self, container: Container) -> None:
+        """Lets them run again."""
+        async with self._parts.containers.live(container).lock:
+            if container.state.status is not Status.PAUSED:
+                raise Error(f"Container {container.id} is not paused")
+            await asyncio.to_thread(self._parts.cgroups.thaw, container.id)
+            self._parts.containers.change(container, Status.RUNNING)
+            self.publish(container, "unpause")
+
+    # Removal
+
+    async def remove(self, container: Container, force: bool, volumes: bool) -> None:
+        """The end of a container. A running one only with ``force``."""
+        live = self._parts.containers.live(container)
+        if container.state.alive:
+            if not force:
+                raise Conflict(
+                    f'cannot remove container "/{container.name}": container is {container.state.status.value}: '
+                    "stop the container before removing or force remove"
+                )
+            self._signal(container, 9)
+            self.publish(container, "kill", signal="9")
+            await _gone(live, None)
+        async with live.lock:
+            if self._parts.containers.get(container.id) is None:
+                return
+            if container.state.alive:
+                raise Conflict(f"removal of container {container.name}: it was started again meanwhile")
+            await self._remove(container, live, volumes)
+
+    async def finish_removal(self, container: Container) -> None:
+        """A removal that an earlier daemon did not get to the end of."""
+        live = self._parts.containers.live(container)
+        async with live.lock:
+            await self._let_go(container, live)
+            await self._remove(container, live, volumes=container.host.auto_remove)
+
+    async def _remove(self, container: Container, live: Live, volumes: bool) -> None:
+        """With the lock held. Each part is idempotent, so that a removal that was cut short can be finished."""
+        parts, settings = self._parts, self._parts.settings
+        if container.state.status is not Status.REMOVING:
+            parts.containers.change(container, Status.REMOVING)
+        remove_monitor_directory(settings.monitor_directory(container.id))
+        parts.trash.take(settings.container_directory(container.id))
+        parts.containers.discard(container)
+        if volumes:
+            parts.volumes.remove_anonymous(create.anonymous(container.definition.mounts))
+        live.waiting.close()
+        self.publish(container, "destroy")
+        result = WaitResult(container.state.exit_code)
+        for condition in ("not-running", "next-exit", "removed"):
+            live.waits.fire(condition, result)
+
+    # Events
+
+    def publish(self, container: Container, action: str, **attributes: str) -> None:
+        """A container's event with Docker's attributes: labels, image, name, then the action's own."""
+        shown = {**container.config.labels, **attributes, "image": container.config.image, "name": container.name}
+        self._parts.events.publish("container", action, container.id, shown)
+
+    def _network_event(self, action: str, container: Container, endpoint: EndpointRecord) -> None:
+        attributes = {"container": container.id, "name": endpoint.network, "type": "bridge"}
+        self._parts.events.publish("network", action, endpoint.network_id, attributes)
+
+
+async def _gone(live: Live, seconds: float | None) -> bool:
+    """Waits until the end of the run is recorded; False if it took longer."""
+    try:
+        await asyncio.wait_for(live.finished.wait(), seconds)
+    except TimeoutError:
+        return False
+    return True
+
+
+def _as_exec_failure(error: StepFailed, command: str) -> Error:
+    """A failed execve is about the command that the user gave, any other step about the machine."""
+    if error.step == "execve":
+        return ExecFailed(error.path or command, error.errno)
+    if error.step == "workdir" and error.errno in (errno.ENOTDIR, errno.EACCES):
+        error.hint = "give another directory with -w"
+    return error
+
+
+def _forget_volatile(directory: Path) -> None:
+    """A volatile overlay marks its work directory so that it is not mounted again after a crash; a restart may."""
+    try:
+        (directory / "work/work/incompat/volatile").rmdir()
+    except (FileNotFoundError, NotADirectoryError):
+        pass
+
+
+def remove_monitor_directory(directory: Path) -> None:
+    """Takes away what a monitor leaves: its socket, its exit record, its directory."""
+    try:
+        for entry in os.scandir(directory):
+            os.unlink(entry.path)
+        directory.rmdir()
+    except FileNotFoundError:
+        pass
+
+
+def short(container: Container) -> str:
+    """For log lines."""
+    return f"{names.short_id(container.id)} ({container.name})"

@@ -1,0 +1,37 @@
+"""What the engine is made of, gathered by daemon.py and shared by the modules of the engine."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from minidock.cgroup.tree import CgroupTree
+from minidock.engine.containers import Containers
+from minidock.engine.events import Events
+from minidock.engine.settings import Settings
+from minidock.engine.trash import Trash
+from minidock.engine.volumes import Volumes
+from minidock.image.store import ImageStore
+from minidock.network.bridge import Bridge
+from minidock.wire.errors import Unavailable
+
+
+@dataclass(frozen=True)
+class Parts:
+    """One of each. ``bridge`` is None, with the reason, where the machine can't have one."""
+
+    settings: Settings
+    images: ImageStore
+    containers: Containers
+    volumes: Volumes
+    events: Events
+    trash: Trash
+    cgroups: CgroupTree
+    bridge: Bridge | None
+    no_bridge: str
+    monitor_binary: int
+
+    def the_bridge(self) -> Bridge:
+        """The default network. Raises Unavailable with the reason where there is none."""
+        if self.bridge is None:
+            raise Unavailable(f"network bridge: {self.no_bridge}", "run with --network none or --network host")
+        return self.bridge
