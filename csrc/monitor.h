@@ -1,0 +1,45 @@
+/* monitor.h: the monitor as one struct: what it holds, and how far its container has come.
+ *
+ *     WAITING ──START──▶ RUNNING ──init is reaped──▶ DRAINING ──stdio at its end──▶ FLUSHING ──▶ RELEASING ──▶ ENDED
+ *        │                                                      exit record written           EXITED told
+ *        └── start failed, or nobody is there to ask for it ─────────────────────────────────────────────────▲
+ *
+ * Serves main.c, which makes the process, and monitor.c, which is its life. Read next: monitor.c. */
+#ifndef MINIDOCK_MONITOR_H
+#define MINIDOCK_MONITOR_H
+
+#include "client.h"
+#include "control.h"
+#include "exitrecord.h"
+#include "input.h"
+#include "launch.h"
+#include "log.h"
+#include "loop.h"
+#include "pump.h"
+
+/* Descriptors that the daemon gives at the spawn; the plan's own follow. */
+enum { LISTEN_FD = 3, PLAN_FD = 4, DIRECTORY_FD = 5, FIRST_PLAN_FD = 6 };
+
+enum phase { WAITING, RUNNING, DRAINING, FLUSHING, RELEASING, ENDED };
+
+struct monitor {
+    struct loop loop;
+    struct watch children; /* a signalfd for SIGCHLD */
+    struct control control;
+    struct input input;
+    struct clients clients;
+    struct pump pump;
+    struct log log;
+    struct launch launch;
+    unsigned plan_fds; /* how many descriptors the plan brought along */
+    enum phase phase;
+    int64_t deadline; /* of the phase */
+    struct exit_status exit;
+    bool scratch_used;
+    _Alignas(4096) unsigned char scratch[HEADROOM + CHUNK]; /* for whoever handles the current event */
+};
+
+/* Lives until the container has exited and the daemon knows. Returns the process's own exit code. */
+int monitor_live(struct monitor *monitor);
+
+#endif
