@@ -1,0 +1,134 @@
+/* report.c: see report.h. The page outlives every crash of the child, the socket's EOF can't be forged.
+ *
+ * Why not a pipe with messages, as runc's sync protocol: once seccomp and the capabilities are in place
+ * the child may be unable to write(2), and a half-written message is a state more to handle. A store
+ * to shared memory always works, and "what was reached" needs no message at all.
+ *
+ * Why the socket is SOCK_SEQPACKET: one record is one fd, and EOF comes when the last copy is closed: by
+ * execve, by _exit, or by a SIGKILL at any point. Nothing here has to time out.
+ *
+ * Read next: walk.c. */
+#include "report.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+
+#include "util.h"
+
+struct shared_report *report_new(uint32_t nsteps)
+{
+    size_t size = sizeof(struct shared_report) + nsteps * sizeof(struct step_result);
+    struct shared_report *report = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    if (report == MAP_FAILED)
+        return NULL;
+    report->nsteps = nsteps;
+    for (uint32_t i = 0; i < nsteps; i++)
+        report->results[i].error = STEP_NOT_REACHED;
+    return report;
+}
+
+void report_failure(struct shared_report *report, uint32_t step, int error)
+{
+    report->failed_step = step;
+    report->failed_errno = error;
+    report->results[step].error = (uint32_t)error;
+}
+
+/* A successful execve leaves nobody to report it: it counts as done from here unless it returns. */
+void report_exec_begins(struct shared_report *report, uint32_t step, uint64_t now)
+{
+    report->exec_began = now;
+    report->results[step].error = 0;
+}
+
+int report_socket(int *monitor_end, int *child_end)
+{
+    int pair[2];
+    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
+        return -errno;
+    *monitor_end = pair[0];
+    *child_end = pair[1];
+    return 0;
+}
+
+union fd_message {
+    struct cmsghdr header; /* for its alignment */
+    char bytes[CMSG_SPACE(sizeof(int))];
+};
+
+int report_send_fd(int child_end, int fd)
+{
+    char byte = 'm';
+    union fd_message control = {0};
+    struct iovec data = {&byte, 1};
+    struct msghdr message = {
+        .msg_iov = &data, .msg_iovlen = 1, .msg_control = control.bytes, .msg_controllen = sizeof(control.bytes)};
+    struct cmsghdr *c = CMSG_FIRSTHDR(&message);
+    c->cmsg_level = SOL_SOCKET;
+    c->cmsg_type = SCM_RIGHTS;
+    c->cmsg_len = CMSG_LEN(sizeof(fd));
+    memcpy(CMSG_DATA(c), &fd, sizeof(fd));
+    return sendmsg(child_end, &message, MSG_NOSIGNAL) == 1 ? 0 : -errno;
+}
+
+static void take_master(struct msghdr *message, int *master)
+{
+    struct cmsghdr *c = CMSG_FIRSTHDR(message);
+    if (c == NULL || c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS)
+        return;
+    close_fd(master);
+    memcpy(master, CMSG_DATA(c), sizeof(*master));
+    set_nonblocking(*master);
+}
+
+void report_wait(int monitor_end, int *master)
+{
+    for (;;) {
+        char byte;
+        union fd_message control;
+        struct iovec data = {&byte, 1};
+        struct msghdr message = {
+            .msg_iov = &data, .msg_iovlen = 1, .msg_control = control.bytes, .msg_controllen = sizeof(control.bytes)};
+        ssize_t n = recvmsg(monitor_end, &message, MSG_CMSG_CLOEXEC);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n <= 0)
+            return;
+        take_master(&message, master);
+    }
+}
+
+bool report_started(struct shared_report *report)
+{
+    struct step_result *last = &report->results[report->nsteps - 1];
+    if (report->failed_errno != 0 || last->error != 0)
+        return false;
+    last->usec = (uint32_t)((monotonic_ns() - report->exec_began) / 1000);
+    return true;
+}
+
+/* The child vanished without a word: killed from outside, or by a seccomp filter that kills. */
+static void blame_death(struct shared_report *report, const struct plan *plan, int status)
+{
+    uint32_t step = plan->split + 1;
+    while (step + 1 < report->nsteps && report->results[step].error == 0)
+        step++;
+    report_failure(report, step, EIO);
+    if (WIFSIGNALED(status))
+        snprintf(report->detail, DETAIL_SIZE, "the process was killed by signal %d before this step ended",
+                 WTERMSIG(status));
+    else
+        snprintf(report->detail, DETAIL_SIZE, "the process ended with status %d before this step ended",
+                 WEXITSTATUS(status));
+}
+
+void report_conclude(struct shared_report *report, const struct plan *plan, int status)
+{
+    if (report->failed_errno == 0)
+        blame_death(report, plan, status);
+    report->results[report->failed_step].error = (uint32_t)report->failed_errno;
+}

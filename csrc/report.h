@@ -1,0 +1,44 @@
+/* report.h: how the child tells the monitor what it did: a shared page and a socket.
+ *
+ * The page holds one result a step, and the first failure with its text. The socket carries the pty
+ * master (SCM_RIGHTS), and by its EOF the news that no more will come: it is close-on-exec.
+ *
+ * Serves walk.c and launch.c; steps only use report_send_fd(). Read next: report.c. */
+#ifndef MINIDOCK_REPORT_H
+#define MINIDOCK_REPORT_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "launch.h"
+#include "plan.h"
+
+struct shared_report {
+    uint32_t nsteps;
+    uint32_t failed_step;
+    int32_t failed_errno; /* 0: nothing failed so far */
+    uint64_t exec_began;  /* monotonic_ns() */
+    char detail[DETAIL_SIZE];
+    struct step_result results[];
+};
+
+/* A page shared with all children, every result STEP_NOT_REACHED; NULL without memory. */
+struct shared_report *report_new(uint32_t nsteps);
+
+void report_failure(struct shared_report *report, uint32_t step, int error);
+void report_exec_begins(struct shared_report *report, uint32_t step, uint64_t now);
+
+/* Makes the pair; both ends close-on-exec. 0 or -errno. */
+int report_socket(int *monitor_end, int *child_end);
+int report_send_fd(int child_end, int fd);
+
+/* Waits for EOF, and takes the pty master if one comes (non-blocking, close-on-exec). */
+void report_wait(int monitor_end, int *master);
+
+/* After EOF: was execve reached, and did nothing fail? */
+bool report_started(struct shared_report *report);
+
+/* After a failure, with the reaped child's wait status: fills in a failure that the child could not tell itself. */
+void report_conclude(struct shared_report *report, const struct plan *plan, int status);
+
+#endif
