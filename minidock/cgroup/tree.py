@@ -28,6 +28,7 @@ from minidock.cgroup import limits as limits_module
 from minidock.cgroup.find import Cgroup2, own_cgroup
 from minidock.cgroup.limits import Limits, Setting
 from minidock.cgroup.stats import Stats, read_counter, read_stats
+from minidock.linux.reason import reason
 from minidock.wire.errors import (
     Conflict,
     InvalidArgument,
@@ -67,7 +68,7 @@ class CgroupTree:
             self.monitors.mkdir(exist_ok=True)
         except OSError as error:
             raise Unavailable(
-                f"make cgroup {self.base}: {error.strerror}",
+                f"make cgroup {self.base}: {reason(error)}",
                 "the daemon must be root and own this cgroup",
             ) from error
         self._leave_base()
@@ -98,7 +99,7 @@ class CgroupTree:
                 try:
                     (directory / "cgroup.subtree_control").write_text(f"+{name}")
                 except OSError as error:
-                    self._refused[name] = f"{directory} can't hand it on: {_reason(error)}"
+                    self._refused[name] = f"{directory} can't hand it on: {reason(error)}"
 
     # ---- a container's cgroup ---------------------------------------------------------------------------------------
 
@@ -246,7 +247,7 @@ def _write_setting(path: Path, setting: Setting) -> None:
     try:
         (path / setting.file).write_text(setting.value)
     except OSError as error:
-        text = f"write {setting.value} to {setting.file}: {_reason(error)}"
+        text = f"write {setting.value} to {setting.file}: {reason(error)}"
         if error.errno in (errno.EINVAL, errno.ERANGE, errno.ENODEV):
             raise InvalidArgument(text) from error
         raise ServerError(text) from error
@@ -308,8 +309,3 @@ def _step(here: int, name: str) -> int:
     there = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=here)
     os.close(here)
     return there
-
-
-def _reason(error: OSError) -> str:
-    code = error.errno or 0
-    return f"{errno.errorcode.get(code, str(code))} ({os.strerror(code).lower()})"

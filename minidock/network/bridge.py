@@ -1,0 +1,306 @@
+"""The default network: a bridge of the host, a veth pair for each container, and a way out by masquerade.
+
+    container eth0 172.30.0.2 ══ md3f2a… ─┐
+    container eth0 172.30.0.3 ══ md91bc… ─┴ minidock0 172.30.0.1/16 ── forwarding, nft masquerade ── the host's eth0
+
+The bridge carries the mark "minidock <instance>" as its alias, so that a later daemon of the same data root adopts it
+with all that is plugged in, and another one is refused. Its address is --bip, or else a subnet that overlaps nothing
+that the host reaches, chosen once and kept in the database.
+
+All methods block (netlink, SQLite, nft) and may be called from any thread. Serves the engine.
+See: bridge(8), docs of Docker's bridge driver. Look: ip -d link show minidock0. Read next: veth.py, leases.py, firewall.py.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import logging
+import os
+import re
+import socket
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv4Interface
+from pathlib import Path
+
+from minidock.db import Database
+from minidock.linux.reason import reason
+from minidock.network import etc, firewall, netlink, veth
+from minidock.network.leases import Leases, choose_gateway, conflicting, mac_of, overlapping
+from minidock.network.netlink import Link, Netlink
+from minidock.network.sandbox import NO_IPV6, Endpoint, Sandbox, set_ipv6
+from minidock.wire.errors import Conflict, InvalidArgument, Unavailable
+from minidock.wire.names import new_id
+
+log = logging.getLogger(__name__)
+
+NAME = "bridge"
+"""What Docker calls its default network."""
+
+INTERFACE = "eth0"
+DEFAULT_MTU = 1500
+_BRIDGE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,14}", re.ASCII)
+_LOCK_TIME = 5.0
+_FORWARDING = Path("/proc/sys/net/ipv4/ip_forward")
+
+
+@dataclass(frozen=True)
+class _Row:
+    """The network in the database."""
+
+    id: str
+    bridge: str
+    gateway: IPv4Interface
+
+
+@dataclass(frozen=True)
+class _Up:
+    """The network as it stands: the bridge's index and MTU, with what the row says."""
+
+    row: _Row
+    index: int
+    mtu: int
+
+
+class Bridge:
+    """The verbs. ``subnet`` is --bip, the bridge's own address with its prefix; None leaves the choice to us."""
+
+    def __init__(self, name: str, subnet: IPv4Interface | None, db: Database, instance: str) -> None:
+        if not _BRIDGE_NAME.fullmatch(name) or name in ("all", "default", "lo"):
+            raise InvalidArgument(f"invalid bridge name {name!r}", "1 to 15 letters, digits, dots, dashes, underscores")
+        if subnet is not None and subnet.ip in (subnet.network.network_address, subnet.network.broadcast_address):
+            raise InvalidArgument(f"invalid bridge address {subnet}: not a host's", "such as --bip 172.30.0.1/16")
+        self.name = name
+        self.mark = f"minidock {instance}"
+        self._wish = subnet
+        self._db = db
+        self._state: _Up | None = None
+
+    # ---- up and down ------------------------------------------------------------------------------------------------
+
+    def up(self) -> None:
+        """Makes or adopts the bridge, its rules and forwarding; idempotent.
+
+        Raises Unavailable with what this machine lacks, Conflict where the name or the subnet is someone else's.
+        Order: forwarding is switched on last, so that at no moment the host forwards what the rules would drop.
+        """
+        firewall.program()
+        try:
+            with _one_at_a_time(), Netlink() as kernel, contextlib.ExitStack() as undo:
+                self._state = None
+                state = self._raise(kernel, undo)
+                firewall.apply(self.name, state.row.gateway.network)
+                _switch_on_forwarding()
+                undo.pop_all()
+                self._state = state
+        except OSError as error:
+            raise Unavailable(f"make bridge {self.name}: {reason(error)}", _hint(error)) from error
+
+    def _raise(self, kernel: Netlink, undo: contextlib.ExitStack) -> _Up:
+        links = {link.name: link for link in netlink.links(kernel)}
+        self._refuse_foreign(links.get(self.name))
+        row = self._row()
+        gateway = self._choose(kernel, links, row)
+        if row is not None and (row.bridge, row.gateway) != (self.name, gateway):
+            self._retire(kernel, links, row, gateway)
+        row = self._save(row, gateway)
+        found = links.get(self.name)
+        if found is None:
+            mtu = _mtu_of_default_route(kernel, links)
+            kernel.request(netlink.new_bridge(self.name, mac_of(gateway.ip), mtu, self.mark))
+            undo.callback(kernel.request, netlink.delete_link(self.name))
+            found = Link(socket.if_nametoindex(self.name), self.name, "bridge", self.mark, mtu, 0)
+        _settle(kernel, found, gateway)
+        return _Up(row, found.index, found.mtu)
+
+    def _refuse_foreign(self, found: Link | None) -> None:
+        if found is not None and found.alias != self.mark:
+            owner = f"of {found.alias}" if found.alias.startswith("minidock ") else "not made by minidock"
+            raise Conflict(
+                f"make bridge {self.name}: there is an interface of that name, {owner}",
+                "choose another name by --bridge",
+            )
+
+    def _choose(self, kernel: Netlink, links: dict[str, Link], row: _Row | None) -> IPv4Interface:
+        """--bip; else the subnet that we have, while it is in use or overlaps nothing; else the first free candidate."""
+        ours = {link.index for link in links.values() if link.alias == self.mark}
+        routes = [route.destination for route in netlink.routes(kernel) if route.index not in ours]
+        if self._wish is not None:
+            clash = conflicting(self._wish, routes)
+            if clash is not None:
+                raise Conflict(
+                    f"make bridge {self.name}: {self._wish} overlaps the host's route to {clash}", "another --bip"
+                )
+            return self._wish
+        if row is not None and (self._live(links, row) or not overlapping(row.gateway, routes)):
+            return row.gateway
+        resolvers = etc.parse_resolv_conf(etc.host_resolv_conf()).servers
+        return choose_gateway(routes, [IPv4Address(server) for server in etc.usable(resolvers)])
+
+    def _live(self, links: dict[str, Link], row: _Row) -> list[str]:
+        """Containers that hold a lease and are plugged in; a lease alone may be left from before a reboot."""
+        return [held for held in self._leases(row).all() if veth.port_name(held) in links]
+
+    def _retire(self, kernel: Netlink, links: dict[str, Link], row: _Row, gateway: IPv4Interface) -> None:
+        """Removes the bridge as it was, for one of another name or subnet; refused while containers are on it."""
+        live = self._live(links, row)
+        if live:
+            raise Conflict(
+                f"change the network from {row.bridge} {row.gateway} to {self.name} {gateway}: "
+                f"containers are on it ({', '.join(held[:12] for held in live[:3])}{', …' if len(live) > 3 else ''})",
+                "stop them first, or leave --bip and --bridge as they were",
+            )
+        old = links.get(row.bridge)
+        if old is not None and old.alias == self.mark:
+            kernel.request(netlink.delete_link(links.pop(row.bridge).name))
+        firewall.remove(row.bridge)
+        self._leases(row).clear()
+
+    def down(self) -> None:
+        """Removes the bridge with its rules and leases, for tests and uninstall; the subnet stays in the database."""
+        self._state = None
+        firewall.remove(self.name)
+        with Netlink() as kernel:
+            if any(link.name == self.name and link.alias == self.mark for link in netlink.links(kernel)):
+                kernel.request(netlink.delete_link(self.name))
+        row = self._row()
+        if row is not None:
+            self._leases(row).clear()
+
+    # ---- endpoints --------------------------------------------------------------------------------------------------
+
+    def claim(self, container_id: str) -> Sandbox:
+        """A network namespace of the container's own, plugged in and configured. The fd in it is the caller's."""
+        state = self._ready()
+        lease = self._leases(state.row).claim(container_id)
+        endpoint = Endpoint(
+            network_id=state.row.id,
+            endpoint_id=lease.endpoint,
+            interface=INTERFACE,
+            mac=lease.mac,
+            address=IPv4Interface((lease.address, state.row.gateway.network.prefixlen)),
+            gateway=state.row.gateway.ip,
+        )
+        try:
+            return veth.plug(veth.Port(veth.port_name(container_id), state.index, state.mtu), endpoint)
+        except OSError as error:
+            self.release(container_id)
+            raise Unavailable(f"plug into bridge {self.name}: {reason(error)}", _hint(error)) from error
+
+    def release(self, container_id: str) -> None:
+        """Unplugs the container and gives its address back; what is gone already is fine.
+
+        Order: the link before the lease, so that no address is given out while its last owner still answers to it.
+        """
+        veth.unplug(veth.port_name(container_id))
+        row = self._row()
+        if row is not None:
+            self._leases(row).release(container_id)
+
+    def leases(self) -> dict[str, IPv4Address]:
+        """Who has which address, by container id; of a daemon that is gone too."""
+        row = self._row()
+        return {} if row is None else {held: lease.address for held, lease in self._leases(row).all().items()}
+
+    @property
+    def network_id(self) -> str:
+        """The network's id. Raises Unavailable before ``up``."""
+        return self._ready().row.id
+
+    @property
+    def gateway(self) -> IPv4Interface:
+        """The bridge's address with the subnet's prefix. Raises Unavailable before ``up``."""
+        return self._ready().row.gateway
+
+    @property
+    def mtu(self) -> int:
+        """That of the bridge and of every port. Raises Unavailable before ``up``."""
+        return self._ready().mtu
+
+    def _ready(self) -> _Up:
+        if self._state is None:
+            raise Unavailable(
+                f"use bridge {self.name}: it could not be made",
+                "see the daemon's log or minidock doctor; --network none and host work",
+            )
+        return self._state
+
+    # ---- the database -----------------------------------------------------------------------------------------------
+
+    def _row(self) -> _Row | None:
+        for row in self._db.query("SELECT id, bridge, address FROM networks WHERE name = ?", (NAME,)):
+            return _Row(row["id"], row["bridge"], IPv4Interface(row["address"]))
+        return None
+
+    def _save(self, row: _Row | None, gateway: IPv4Interface) -> _Row:
+        """Writes what is to be, before the kernel is told."""
+        saved = _Row(row.id if row else new_id(), self.name, gateway)
+        self._db.execute(
+            "INSERT INTO networks (id, name, driver, bridge, address, created) VALUES (?, ?, 'bridge', ?, ?, ?) "
+            "ON CONFLICT (id) DO UPDATE SET bridge = excluded.bridge, address = excluded.address",
+            (saved.id, NAME, saved.bridge, str(saved.gateway), time.time_ns()),
+        )
+        return saved
+
+    def _leases(self, row: _Row) -> Leases:
+        return Leases(self._db, row.id, row.gateway)
+
+
+def _settle(kernel: Netlink, link: Link, gateway: IPv4Interface) -> None:
+    """Gives the bridge its address and raises it. IPv6 is off on it, and router advertisements are not listened to:
+    a container could otherwise announce itself as the host's router (CVE-2020-13401).
+    """
+    set_ipv6(link.name, NO_IPV6)
+    if gateway not in netlink.addresses(kernel, link.index):
+        kernel.request(netlink.new_address(link.index, gateway))
+    kernel.request(netlink.link_up(link.index))
+
+
+def _mtu_of_default_route(kernel: Netlink, links: dict[str, Link]) -> int:
+    """Larger packets than the way out takes would be dropped somewhere beyond it."""
+    mtus = {link.index: link.mtu for link in links.values()}
+    ways = [route.index for route in netlink.routes(kernel) if route.destination.prefixlen == 0]
+    return mtus.get(ways[0], DEFAULT_MTU) if ways else DEFAULT_MTU
+
+
+def _switch_on_forwarding() -> None:
+    """net.ipv4.ip_forward=1: without it the kernel drops what comes from the bridge for elsewhere. Never set back:
+    others on this host may have come to need it.
+    """
+    if _FORWARDING.read_text().strip() != "1":
+        _FORWARDING.write_text("1")
+
+
+@contextlib.contextmanager
+def _one_at_a_time() -> Iterator[None]:
+    """Daemons that start together must not choose the same subnet: a lock on the network namespace itself.
+
+    Anyone may hold such a lock (flock(2) needs no permission), so after a few seconds it is done without.
+    """
+    fd = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        deadline = time.monotonic() + _LOCK_TIME
+        while time.monotonic() < deadline:
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                time.sleep(0.02)
+        else:
+            log.warning("another process holds the lock on the network namespace; making the bridge without it")
+        yield
+    finally:
+        os.close(fd)
+
+
+def _hint(error: OSError) -> str:
+    if error.errno == errno.EOPNOTSUPP:
+        return "load the kernel modules: modprobe bridge veth; --network none and host work without"
+    if error.errno in (errno.EPERM, errno.EACCES, errno.EROFS):
+        return "the daemon needs CAP_NET_ADMIN and a writable /proc/sys/net; --network none and host work without"
+    if error.errno == errno.ENODEV:
+        return "was the bridge deleted? restart minidockd"
+    return "minidock doctor; --network none and host work without"

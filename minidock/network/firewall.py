@@ -1,0 +1,81 @@
+"""The packet filter: one nft table for each bridge, written in one transaction and removed in one.
+
+    table inet minidock-minidock0
+      forward       from the bridge: accept; to the bridge: answers only, all else dropped
+      postrouting   from the subnet, leaving by another interface: masquerade
+
+The drop keeps the neighbours of this host from routing packets straight to a container's ports, which a host that
+forwards would otherwise let them do; containers on the bridge reach each other below this table (and by its first rule
+where br_netfilter sends bridged packets through it).
+
+Living with others: every base chain on a hook sees each packet, and a drop in any of them is final. So our accept can't
+help where Docker or ufw set the FORWARD chain of iptables to drop: containers then have no way out until a rule there
+lets the bridge pass. Nothing here touches the rules of others; ``minidock doctor`` says which rule is missing.
+route_localnet stays as it is: with it, neighbours could reach what listens on 127.0.0.1.
+
+Serves bridge.py. See: nft(8). Look: nft list table inet minidock-minidock0. Read next: bridge.py.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from ipaddress import IPv4Network
+
+from minidock.wire.errors import Unavailable
+
+_HINT = "install nftables (apt install nftables); containers can still use --network none or host"
+
+
+def ruleset(bridge: str, subnet: IPv4Network) -> str:
+    """The whole table as an nft script. The two lines before it make "replace" of "add": add, delete, add is atomic.
+
+    ``bridge`` must be checked before (bridge.py): it is written into the script as it is.
+    """
+    table = table_of(bridge)
+    return f"""
+add table {table}
+delete table {table}
+table {table} {{
+    chain forward {{
+        type filter hook forward priority filter; policy accept;
+        iifname "{bridge}" accept
+        oifname "{bridge}" ct state established,related accept
+        oifname "{bridge}" drop
+    }}
+    chain postrouting {{
+        type nat hook postrouting priority srcnat; policy accept;
+        ip saddr {subnet} oifname != "{bridge}" masquerade
+    }}
+}}
+"""
+
+
+def table_of(bridge: str) -> str:
+    """The table's family and name."""
+    return f"inet minidock-{bridge}"
+
+
+def apply(bridge: str, subnet: IPv4Network) -> None:
+    """Makes or replaces the table; all of it or nothing. Raises Unavailable with nft's own words."""
+    _nft(f"write the rules of {bridge}", ruleset(bridge, subnet))
+
+
+def remove(bridge: str) -> None:
+    """Removes the table; one that does not exist is fine (add, delete)."""
+    _nft(f"remove the rules of {bridge}", f"add table {table_of(bridge)}\ndelete table {table_of(bridge)}\n")
+
+
+def program() -> str:
+    """The path of nft. Raises Unavailable where it is not installed."""
+    found = shutil.which("nft") or shutil.which("nft", path="/usr/sbin:/sbin")
+    if found is None:
+        raise Unavailable("find nft: the program is not installed", _HINT)
+    return found
+
+
+def _nft(what: str, script: str) -> None:
+    done = subprocess.run([program(), "-f", "-"], check=False, input=script, capture_output=True, text=True, timeout=30)
+    if done.returncode != 0:
+        reason = next((line for line in done.stderr.splitlines() if line.strip()), f"nft exited {done.returncode}")
+        raise Unavailable(f"{what}: {reason.strip()}", "nft needs CAP_NET_ADMIN and nf_tables with NAT in the kernel")

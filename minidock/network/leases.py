@@ -1,0 +1,118 @@
+"""Leases: which container has which address, kept in the database so that they survive the daemon.
+
+A lease is written before the first kernel object of an endpoint exists and deleted after the last one is gone, so that
+whatever a crash leaves behind has a row that names it. Always the lowest free address is given out; its MAC follows
+from the address, so a neighbour's ARP entry stays right when an address changes hands.
+
+Serves bridge.py. The pure half (which subnet, which address) is at the end. Read next: bridge.py.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network
+
+from minidock.db import Database
+from minidock.wire.errors import Unavailable
+
+CANDIDATES = tuple(
+    IPv4Interface(text)
+    for text in (
+        "172.30.0.1/16",
+        "172.31.0.1/16",
+        *(f"10.{second}.0.1/16" for second in range(201, 217)),
+        *(f"192.168.{third}.1/24" for third in range(201, 217)),
+    )
+)
+"""Where to look for a subnet, in this order; away from docker0 (172.17.0.0/16) and its default pools before 172.30."""
+
+
+@dataclass(frozen=True)
+class Lease:
+    """An address of a network in the hands of a container."""
+
+    container: str
+    endpoint: str
+    address: IPv4Address
+    mac: str
+
+
+class Leases:
+    """The leases of one network. ``gateway`` is the bridge's own address with the subnet's prefix."""
+
+    def __init__(self, db: Database, network: str, gateway: IPv4Interface) -> None:
+        self._db = db
+        self._network = network
+        self._gateway = gateway
+
+    def claim(self, container_id: str) -> Lease:
+        """The container's lease: the one it has, or a new one. Raises Unavailable when the subnet is full."""
+        with self._db.transaction() as connection:
+            held = self.all()
+            if container_id in held:
+                return held[container_id]
+            taken = {lease.address for lease in held.values()}
+            address = lowest_free(self._gateway, taken)
+            lease = Lease(container_id, os.urandom(32).hex(), address, mac_of(address))
+            connection.execute(
+                "INSERT INTO leases (network, address, container, endpoint, mac) VALUES (?, ?, ?, ?, ?)",
+                (self._network, str(address), container_id, lease.endpoint, lease.mac),
+            )
+        return lease
+
+    def release(self, container_id: str) -> None:
+        """Gives the address back; a container without a lease is fine."""
+        self._db.execute("DELETE FROM leases WHERE network = ? AND container = ?", (self._network, container_id))
+
+    def clear(self) -> None:
+        """Forgets every lease, of a network that has nothing plugged in."""
+        self._db.execute("DELETE FROM leases WHERE network = ?", (self._network,))
+
+    def all(self) -> dict[str, Lease]:
+        """Every lease, by container id."""
+        rows = self._db.query(
+            "SELECT container, endpoint, address, mac FROM leases WHERE network = ?", (self._network,)
+        )
+        return {row[0]: Lease(row[0], row[1], IPv4Address(row[2]), row[3]) for row in rows}
+
+
+def lowest_free(gateway: IPv4Interface, taken: Collection[IPv4Address]) -> IPv4Address:
+    """The first address that is neither the network's, the gateway's, the broadcast's nor taken."""
+    network = gateway.network
+    for number in range(int(network.network_address) + 1, int(network.broadcast_address)):
+        address = IPv4Address(number)
+        if address != gateway.ip and address not in taken:
+            return address
+    raise Unavailable(f"claim an address: subnet {network} has no free one", "remove containers, or use a larger --bip")
+
+
+def mac_of(address: IPv4Address) -> str:
+    """02:42 and the four bytes of the address, as Docker has it: 02 says "locally administered"."""
+    return "02:42:" + address.packed.hex(":")
+
+
+def choose_gateway(routes: Sequence[IPv4Network], resolvers: Sequence[IPv4Address]) -> IPv4Interface:
+    """The first candidate that overlaps nothing the host reaches: no route but the default one, and no resolver.
+
+    A resolver may be reached by the default route alone (a cloud's, at 172.31.0.2 say); a bridge over it would cut the
+    host off from its names. Raises Unavailable when all candidates are taken.
+    """
+    for candidate in CANDIDATES:
+        if not overlapping(candidate, routes) and not any(server in candidate.network for server in resolvers):
+            return candidate
+    raise Unavailable("choose a subnet for the bridge: all candidates overlap routes of this host", "give one by --bip")
+
+
+def overlapping(gateway: IPv4Interface, routes: Sequence[IPv4Network]) -> IPv4Network | None:
+    """A route, not the default one, that has addresses in common with the gateway's subnet."""
+    return next((route for route in routes if route.prefixlen > 0 and route.overlaps(gateway.network)), None)
+
+
+def conflicting(gateway: IPv4Interface, routes: Sequence[IPv4Network]) -> IPv4Network | None:
+    """The host's route that an address would break which was asked for: one to the same subnet or to a part of it.
+
+    A wider route (10.0.0.0/8 by a VPN) is no conflict then: the narrower one wins.
+    """
+    return next((route for route in routes if route.prefixlen > 0 and route.subnet_of(gateway.network)), None)

@@ -1,0 +1,77 @@
+"""The cable: a veth pair from the bridge into a new sandbox, which it leaves with an address and a default route.
+
+Four round trips to the kernel in all: unshare, the pair (with its far end born inside the sandbox, by the fd of the
+namespace), the index of that end, and one batch for the rest. The first socket is opened before unshare, so that it
+speaks to the host's network; the second after it, so that it speaks to the sandbox's.
+
+Serves bridge.py. See: veth(4). Look: ip link show master minidock0; nsenter -t PID -n ip addr. Read next: netlink.py.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import socket
+from dataclasses import dataclass
+
+from minidock.network import netlink
+from minidock.network.netlink import Netlink
+from minidock.network.sandbox import Endpoint, Sandbox, enter_new_netns, in_thread
+
+
+@dataclass(frozen=True)
+class Port:
+    """The host's end: its name, the index of the bridge that it belongs to, the MTU of both ends."""
+
+    name: str
+    bridge: int
+    mtu: int
+
+
+def port_name(container_id: str) -> str:
+    """``md`` and 11 digits of the container's id: 13 of the 15 characters that an interface name may have."""
+    return f"md{container_id[:11]}"
+
+
+def plug(port: Port, endpoint: Endpoint) -> Sandbox:
+    """A new sandbox on the bridge. Raises OSError, and leaves no fd, no link and no namespace, if a step fails."""
+    return in_thread(lambda: _plug(port, endpoint))
+
+
+def _plug(port: Port, endpoint: Endpoint) -> Sandbox:
+    with contextlib.ExitStack() as undo, Netlink() as host:
+        fd = enter_new_netns()
+        undo.callback(os.close, fd)
+        pair = netlink.new_veth(port.name, port.bridge, port.mtu, endpoint.interface, endpoint.mac, fd)
+        try:
+            host.request(pair)
+        except FileExistsError:
+            # Left behind by a start that a crash cut short: the lease, and so the name, is this container's.
+            host.request(netlink.delete_link(port.name))
+            host.request(pair)
+        undo.callback(host.request, netlink.delete_link(port.name))
+        _configure(endpoint)
+        undo.pop_all()
+    return Sandbox(fd, endpoint)
+
+
+def _configure(endpoint: Endpoint) -> None:
+    """Inside the sandbox. The route comes last: its gateway must be reachable by the address before it."""
+    index = socket.if_nametoindex(endpoint.interface)
+    with Netlink() as inside:
+        inside.request(
+            netlink.link_up(index),
+            netlink.new_address(index, endpoint.address),
+            netlink.default_route(endpoint.gateway),
+        )
+
+
+def unplug(name: str) -> None:
+    """Removes the pair by the host's end; one that has gone (with its namespace, say) is fine."""
+    with Netlink() as host:
+        try:
+            host.request(netlink.delete_link(name))
+        except OSError as error:
+            if error.errno != errno.ENODEV:
+                raise
