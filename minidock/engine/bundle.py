@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from ipaddress import IPv4Address
 from pathlib import Path
 
 from minidock.engine import create, mounts, rights, users
-from minidock.engine.model import Config, Container, EndpointRecord
+from minidock.engine.model import Config, Container, EndpointRecord, HostConfig
 from minidock.engine.requests import ExecRequest
 from minidock.engine.settings import Settings
 from minidock.image.store import Image, ImageStore
@@ -29,6 +30,7 @@ from minidock.runtime.spec import (
     Spec,
     Supervision,
 )
+from minidock.wire.errors import InvalidArgument
 
 DEFAULT_PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _GENERATED = (("resolv.conf", "/etc/resolv.conf"), ("hostname", "/etc/hostname"), ("hosts", "/etc/hosts"))
@@ -36,13 +38,15 @@ _GENERATED = (("resolv.conf", "/etc/resolv.conf"), ("hostname", "/etc/hostname")
 
 @dataclass(frozen=True)
 class Place:
-    """Where this start happens: paths and cgroups, and whether the network namespace comes as fd 0."""
+    """Where this start happens: paths and cgroups, whether the network namespace comes as fd 0, and whether it is ``fresh``:
+    only a plan is wanted, and the container's directories are not there."""
 
     settings: Settings
     images: ImageStore
     cgroup: Path
     monitors: Path
     joins_network: bool
+    fresh: bool = False
 
 
 def log_path(settings: Settings, container: Container) -> Path:
@@ -115,8 +119,8 @@ def _size(value: int) -> int:
 def _process(container: Container, root: Overlay, place: Place, granted: frozenset[str]) -> Process:
     config, host = container.config, container.host
     # The upper directory as the topmost lower: what is to be read is the container's file as it is now.
-    upper = os.path.relpath(root.upper, root.base)
-    account = _account(root.base, ":".join((upper, *root.lowers)), config.user, host.group_add or ())
+    layers = root.lowers if place.fresh else (os.path.relpath(root.upper, root.base), *root.lowers)
+    account = _account(root.base, ":".join(layers), config.user, host.group_add or ())
     return Process(
         args=(container.definition.path, *container.definition.args),
         env=environment(config, account.home),
@@ -168,16 +172,30 @@ def write_etc_files(container: Container, directory: Path, endpoint: EndpointRec
     """hosts, hostname and resolv.conf, anew at each start, since the address may be another."""
     config, host = container.config, container.host
     if host.network_mode == "host":
-        hosts = Path("/etc/hosts").read_text() if os.path.exists("/etc/hosts") else ""
+        hosts = Path("/etc/hosts").read_text() if os.path.exists("/etc/hosts") else etc.render_hosts(config.hostname)
+        resolv = Path("/etc/resolv.conf").read_text() if os.path.exists("/etc/resolv.conf") else ""
     else:
-        hosts = etc.render_hosts(config.hostname, endpoint.address if endpoint else None, host.extra_hosts or ())
-    resolv = etc.render_resolv_conf(
-        etc.host_resolv_conf(), host.dns or (), host.dns_search or (), host.dns_options or ()
-    )
-    for name, text in (("hosts", hosts), ("hostname", config.hostname + "\n"), ("resolv.conf", resolv)):
+        address = IPv4Address(endpoint.address) if endpoint else None
+        hosts = etc.render_hosts(config.hostname, address, extra_hosts(host), config.domainname)
+        resolv = ""
+    if host.network_mode != "host" or host.dns or host.dns_search or host.dns_options:
+        text = etc.host_resolv_conf()
+        resolv = etc.render_resolv_conf(text, host.dns or (), host.dns_search or (), host.dns_options or ())
+    for name, text in (("hosts", hosts), ("hostname", etc.render_hostname(config.hostname)), ("resolv.conf", resolv)):
         path = directory / name
         path.write_text(text)
         path.chmod(0o644)
+
+
+def extra_hosts(host: HostConfig) -> list[tuple[str, str]]:
+    """--add-host NAME:ADDRESS as (name, address). Raises InvalidArgument."""
+    pairs = []
+    for entry in host.extra_hosts or ():
+        name, separator, address = entry.partition(":")
+        if not (name and separator and address):
+            raise InvalidArgument(f"bad format for add-host: {entry!r}", "write NAME:ADDRESS")
+        pairs.append((name, address.strip("[]")))
+    return pairs
 
 
 def exec_spec(

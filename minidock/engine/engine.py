@@ -1,0 +1,343 @@
+"""The engine: everything that can be asked of minidock, one method a verb.
+
+The API's handlers call these and nothing else; a method finds the objects it is about and gives the work to the module
+that knows how. All run on the daemon's loop. ``reference`` is a name, an id or a unique prefix of one; errors are those
+of wire/errors.py, with Docker's texts.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from minidock.engine import bundle, create, info, logs, reports, top
+from minidock.engine.attach import Client
+from minidock.engine.execs import Execs
+from minidock.engine.lifecycle import Lifecycle
+from minidock.engine.model import Container, Status
+from minidock.engine.parts import Parts
+from minidock.engine.requests import (
+    AttachRequest,
+    Created,
+    CreateRequest,
+    ExecRequest,
+    ExecSession,
+    Hijack,
+    LogEntry,
+    LogRequest,
+    StepReport,
+    SystemInfo,
+    Top,
+    WaitResult,
+)
+from minidock.engine.restore import restore
+from minidock.engine.waits import check as check_condition
+from minidock.engine.waits import done
+from minidock.image.store import Auth, Image, Progress, Removed
+from minidock.linux import doctor
+from minidock.linux.doctor import Check
+from minidock.runtime.plan import container_plan
+from minidock.wire import names, times
+from minidock.wire.errors import Conflict, InvalidArgument, NotImplemented
+
+
+@dataclass(frozen=True)
+class NetworkRecord:
+    """A network as it is listed: the three that are always there."""
+
+    id: str
+    name: str
+    driver: str
+    subnet: str = ""
+    gateway: str = ""
+    bridge: str = ""
+
+
+class Engine:
+    """The verbs."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+        self._lifecycle = Lifecycle(parts)
+        self._execs = Execs(parts, self._lifecycle)
+        self._started_at = times.now()
+        self.images = parts.images
+        self.volumes = parts.volumes
+        self.events = parts.events
+
+    async def restore(self) -> None:
+        """At the daemon's start, before the first request."""
+        self._parts.trash.empty()
+        await restore(self._parts, self._lifecycle)
+
+    async def close(self) -> None:
+        """At the daemon's end: containers stay, their monitors keep them."""
+        for container in self._parts.containers.all():
+            live = self._parts.containers.live(container)
+            live.waiting.close()
+            if live.watcher:
+                live.watcher.cancel()
+            if live.monitor:
+                live.monitor.close()
+        await self._parts.trash.drain()
+
+    # Containers
+
+    def container(self, reference: str) -> Container:
+        """One container."""
+        return self._parts.containers.resolve(reference)
+
+    def containers(self) -> list[Container]:
+        """All, newest first."""
+        return self._parts.containers.all()
+
+    async def create(self, request: CreateRequest) -> Created:
+        """A new container, state ``created``. Raises NotFound if the image is not here."""
+        parts, ident = self._parts, names.new_id()
+        name = names.check_name(request.name) if request.name else ""
+        if name:
+            parts.containers.check_free(name)
+        image = parts.images.resolve(request.config.image)
+        definition = create.definition(request, image, ident)
+        warnings = parts.cgroups.check(create.limits(definition.host))
+        directory = parts.settings.container_directory(ident)
+        container = create.write(parts.containers, parts.volumes, directory, ident, name, definition)
+        self._lifecycle.publish(container, "create")
+        return Created(ident, tuple(warnings))
+
+    async def start(self, reference: str) -> None:
+        """created or exited → running."""
+        await self._lifecycle.start(self.container(reference))
+
+    async def stop(self, reference: str, timeout: int | None = None, signal: str = "") -> None:
+        """The stop signal, KILL after ``timeout`` seconds (None: the container's own, or 10; -1: never)."""
+        await self._lifecycle.stop(self.container(reference), timeout, signal)
+
+    async def kill(self, reference: str, signal: str = "") -> None:
+        """One signal, KILL by default."""
+        await self._lifecycle.kill(self.container(reference), signal)
+
+    async def restart(self, reference: str, timeout: int | None = None, signal: str = "") -> None:
+        """stop, if it runs, and start."""
+        await self._lifecycle.restart(self.container(reference), timeout, signal)
+
+    async def pause(self, reference: str) -> None:
+        """Freezes it."""
+        await self._lifecycle.pause(self.container(reference))
+
+    async def unpause(self, reference: str) -> None:
+        """Lets it run again."""
+        await self._lifecycle.unpause(self.container(reference))
+
+    async def remove(self, reference: str, force: bool = False, volumes: bool = False) -> None:
+        """Takes it away; a running one only with ``force``, its anonymous volumes too with ``volumes``."""
+        await self._lifecycle.remove(self.container(reference), force, volumes)
+
+    async def rename(self, reference: str, name: str) -> None:
+        """Another name."""
+        container = self.container(reference)
+        before = container.name
+        self._parts.containers.rename(container, names.check_name(name))
+        self._lifecycle.publish(container, "rename", oldName=f"/{before}")
+
+    def wait(self, reference: str, condition: str) -> asyncio.Future[WaitResult]:
+        """Subscribed when this returns. ``not-running`` of a container that does not run is over at once."""
+        check_condition(condition)
+        container = self.container(reference)
+        if condition == "not-running" and not container.state.alive:
+            return done(WaitResult(container.state.exit_code, container.state.error))
+        return self._parts.containers.live(container).waits.add(condition)
+
+    def attach(self, reference: str, request: AttachRequest, hijack: Hijack) -> None:
+        """Hands the connection to the container, now if it runs, else at its start. Raises before it upgrades."""
+        container = self.container(reference)
+        live = self._parts.containers.live(container)
+        if container.state.status is Status.PAUSED:
+            raise Conflict(f"container {container.name} is paused, unpause the container before attach")
+        if request.logs:
+            raise NotImplemented("attach with logs=1: not there yet in minidock", "use logs, then attach")
+        tty = container.config.tty
+        sock, early = hijack.upgrade(multiplexed=not tty)
+        client = Client(
+            sock,
+            request.stdin and container.config.open_stdin,
+            request.stdout and request.stream,
+            request.stderr and request.stream,
+            not tty,
+            request.detach_keys,
+            early,
+        )
+        if container.state.alive:
+            client.hand_to(live.running())
+        else:
+            live.waiting.add(client)
+        self._lifecycle.publish(container, "attach")
+
+    def resize(self, reference: str, rows: int, columns: int) -> None:
+        """The client's terminal has another size."""
+        container = self.container(reference)
+        if not container.state.alive:
+            raise Conflict(f"container {container.id} is not running")
+        self._parts.containers.live(container).running().resize(_cells(rows), _cells(columns))
+
+    def logs(self, reference: str, request: LogRequest) -> AsyncIterator[LogEntry]:
+        """What the container wrote. Raises at once for a container whose output is not kept."""
+        container = self.container(reference)
+        if not (request.stdout or request.stderr):
+            raise InvalidArgument("Bad parameters: you must choose at least one stream")
+        if container.host.log_config.type == "none":
+            raise NotImplemented("configured logging driver does not support reading", "run without --log-driver none")
+        return logs.read(self.log_path(container), request, lambda: container.state.alive)
+
+    def log_path(self, container: Container) -> Path:
+        """The json-file."""
+        return bundle.log_path(self._parts.settings, container)
+
+    def directory(self, container: Container) -> Path:
+        """Where the container's durable files are."""
+        return self._parts.settings.container_directory(container.id)
+
+    async def top(self, reference: str, arguments: str) -> Top:
+        """Its processes, as the host's ps(1) shows them."""
+        container = self.container(reference)
+        if not container.state.alive:
+            raise Conflict(f"container {container.id} is not running")
+        return await top.top(set(self._parts.cgroups.pids(container.id)), arguments)
+
+    async def sizes(self, reference: str) -> tuple[int, int]:
+        """(bytes that the container has written, bytes of all it sees)."""
+        container = self.container(reference)
+        own = await asyncio.to_thread(_tree_size, self.directory(container) / "upper")
+        return own, own + self._parts.images.resolve(container.definition.image_id).size
+
+    # Exec
+
+    def exec_create(self, reference: str, request: ExecRequest) -> str:
+        """A new exec session; returns its id."""
+        return self._execs.create(self.container(reference), request)
+
+    def exec_inspect(self, ident: str) -> ExecSession:
+        """One session."""
+        return self._execs.get(ident)
+
+    def execs_of(self, container: Container) -> list[str]:
+        """The ids of a container's running sessions."""
+        return self._execs.of(container)
+
+    async def exec_start(
+        self, ident: str, tty: bool, console_size: tuple[int, ...] | None = None, hijack: Hijack | None = None
+    ) -> None:
+        """Starts a session; without ``hijack`` detached."""
+        await self._execs.start(ident, tty, console_size, hijack)
+
+    def exec_resize(self, ident: str, rows: int, columns: int) -> None:
+        """The client's terminal has another size."""
+        self._execs.resize(ident, _cells(rows), _cells(columns))
+
+    # The plan
+
+    async def plan(self, request: CreateRequest) -> tuple[tuple[StepReport, ...], tuple[str, ...]]:
+        """What a start would do, and the warnings. Nothing is made."""
+        parts, ident = self._parts, names.new_id()
+        image = parts.images.resolve(request.config.image)
+        definition = create.definition(request, image, ident)
+        warnings = parts.cgroups.check(create.limits(definition.host))
+        container = Container(ident, "plan", times.now(), definition)
+        cgroup = parts.cgroups.path(ident)
+        joins = definition.host.network_mode != "host"
+        place = bundle.Place(parts.settings, parts.images, cgroup, parts.cgroups.monitors, joins, fresh=True)
+        return reports.describe(container_plan(bundle.container_spec(container, image, place))), tuple(warnings)
+
+    async def plan_of(self, reference: str) -> tuple[StepReport, ...]:
+        """What the latest start of a container did."""
+        container = self.container(reference)
+        return reports.read(self.directory(container), container.name)
+
+    # Images
+
+    async def pull(self, reference: str, auth: Auth | None, progress: Progress) -> Image:
+        """From its registry; ``progress`` is called from another thread."""
+        image = await asyncio.to_thread(self.images.pull, reference, auth, progress)
+        self._image_event("pull", reference, image.id)
+        return image
+
+    async def load(self, stream: BinaryIO, progress: Progress) -> list[Image]:
+        """From an archive of ``save``."""
+        images = await asyncio.to_thread(self.images.load, stream, progress)
+        for image in images:
+            self._image_event("load", image.id, image.id)
+        return images
+
+    async def import_image(
+        self, stream: BinaryIO, reference: str | None, message: str, changes: Sequence[str]
+    ) -> Image:
+        """From a tar of a root directory."""
+        image = await asyncio.to_thread(self.images.import_rootfs, stream, reference, message, changes)
+        self._image_event("import", reference or image.id, image.id)
+        return image
+
+    async def tag_image(self, reference: str, target: str) -> None:
+        """Another name for an image."""
+        await asyncio.to_thread(self.images.tag, reference, target)
+        self._image_event("tag", target, self.images.resolve(reference).id)
+
+    async def remove_image(self, reference: str, force: bool) -> list[Removed]:
+        """Takes a name away, and with the last one the image, unless a container has it."""
+        image = self.images.resolve(reference)
+        removed = await asyncio.to_thread(self.images.remove, reference, force, self._users_of)
+        for one in removed:
+            self._image_event("untag" if one.untagged else "delete", reference, image.id)
+        return removed
+
+    def _users_of(self, image: str) -> list[str]:
+        return [container.id for container in self._parts.containers.using_image(image)]
+
+    def _image_event(self, action: str, name: str, ident: str) -> None:
+        self._parts.events.publish("image", action, ident, {"name": name})
+
+    # The rest
+
+    def networks(self) -> list[NetworkRecord]:
+        """bridge, host and none. Their ids are derived from the instance, so that they stay the same."""
+        bridge = self._parts.bridge
+        found = []
+        if bridge:
+            gateway = bridge.gateway
+            found.append(
+                NetworkRecord(bridge.network_id, "bridge", "bridge", str(gateway.network), str(gateway.ip), bridge.name)
+            )
+        instance = self._parts.settings.instance
+        for name, driver in (("host", "host"), ("none", "null")):
+            found.append(NetworkRecord((instance + name.encode().hex()).ljust(64, "0"), name, driver))
+        return found
+
+    def info(self) -> SystemInfo:
+        """The daemon and its host."""
+        return info.collect(self._parts, self._started_at)
+
+    async def doctor(self) -> list[Check]:
+        """What this machine has and lacks."""
+        return await asyncio.to_thread(doctor.checks, self._parts.settings.data_root)
+
+
+def _cells(value: int) -> int:
+    if not 0 <= value < 65536:
+        raise InvalidArgument(f"invalid terminal size: {value}")
+    return value
+
+
+def _tree_size(path: Path) -> int:
+    """Bytes of the regular files below a directory; hard links count once."""
+    seen: set[int] = set()
+    total = 0
+    for folder, _, files in os.walk(path):
+        for name in files:
+            status = os.lstat(os.path.join(folder, name))
+            if status.st_ino not in seen:
+                seen.add(status.st_ino)
+                total += status.st_size
+    return total
