@@ -110,7 +110,8 @@ class Bridge:
         found = links.get(self.name)
         if found is None:
             mtu = _mtu_of_default_route(kernel, links)
-            kernel.request(netlink.new_bridge(self.name, mac_of(gateway.ip), mtu, self.mark))
+            new = netlink.new_bridge(self.name, mac_of(gateway.ip), mtu)
+            kernel.request(new, netlink.set_alias(self.name, self.mark))
             undo.callback(kernel.request, netlink.delete_link(self.name))
             found = Link(socket.if_nametoindex(self.name), self.name, "bridge", self.mark, mtu, 0)
         _settle(kernel, found, gateway)

@@ -36,19 +36,18 @@ ff02::2\tip6-allrouters
 """
 
 
-def render_hosts(
-    hostname: str, ip: IPv4Address | None = None, extra: Iterable[tuple[str, str]] = (), domainname: str = ""
-) -> str:
-    """/etc/hosts: localhost, then ``extra`` (name, address) as --add-host gives them, then the container itself.
+def render_hosts(hostname: str, ip: str | None = None, extra: Iterable[str] = (), domainname: str = "") -> str:
+    """/etc/hosts: localhost, then ``extra`` in the form of --add-host (``name:address``), then the container itself.
 
     ``ip`` is None without a network of its own. Raises InvalidArgument for what would break the file's lines.
     """
     text = _LOCALHOST
-    for name, address in extra:
+    for entry in extra:
+        name, _, address = entry.partition(":")
         text += f"{_address(address)}\t{_word('host name', name)}\n"
     if ip is not None:
-        short = _word("host name", hostname)
-        text += f"{ip}\t{short}.{_word('domain name', domainname)} {short}\n" if domainname else f"{ip}\t{short}\n"
+        names = [f"{hostname}.{domainname}", hostname] if domainname else [hostname]
+        text += f"{_address(ip)}\t{' '.join(_word('host name', name) for name in names)}\n"
     return text
 
 

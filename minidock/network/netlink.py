@@ -126,16 +126,20 @@ def _subject(request: Request) -> str:
 # ---- what we ask for ------------------------------------------------------------------------------------------------
 
 
-def new_bridge(name: str, mac: str, mtu: int, alias: str) -> Request:
+def new_bridge(name: str, mac: str, mtu: int) -> Request:
     """A bridge with a MAC of its own: without one it would take the lowest of its ports and change with them."""
     attributes: Attributes = [
         ("IFLA_IFNAME", name),
         ("IFLA_ADDRESS", mac),
         ("IFLA_MTU", mtu),
-        ("IFLA_IFALIAS", alias),
         ("IFLA_LINKINFO", {"attrs": [("IFLA_INFO_KIND", "bridge")]}),
     ]
     return Request(RTM_NEWLINK, ifinfmsg, {}, attributes, create=True)
+
+
+def set_alias(name: str, alias: str) -> Request:
+    """ip link set … alias; the kernel takes no alias together with a new link."""
+    return Request(RTM_NEWLINK, ifinfmsg, {}, [("IFLA_IFNAME", name), ("IFLA_IFALIAS", alias)])
 
 
 def new_veth(name: str, bridge: int, mtu: int, peer: str, peer_mac: str, netns: int) -> Request:
