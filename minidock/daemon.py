@@ -1,0 +1,281 @@
+"""minidockd: the daemon. Flags, lock, what the machine must have, restore, serve, orderly stop.
+
+It stays in the foreground and logs to stderr; its start-up ends with ``API listen on …``. SIGTERM and SIGINT stop the
+daemon and no container: their monitors keep them, and the next daemon finds them.
+Read next: engine/engine.py (what it can do), api/router.py (how it is asked).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import json
+import logging
+import os
+import resource
+import signal
+import socket
+import sys
+from contextlib import ExitStack
+from ipaddress import IPv4Interface
+from pathlib import Path
+from typing import Any
+
+import click
+import prctl
+
+from minidock.api import listen
+from minidock.api.server import Server
+from minidock.cgroup.find import choose_base, find_cgroup2, own_cgroup
+from minidock.cgroup.tree import CgroupTree
+from minidock.db import Database
+from minidock.engine.containers import Containers
+from minidock.engine.engine import Engine
+from minidock.engine.events import Events
+from minidock.engine.parts import Parts
+from minidock.engine.settings import Settings
+from minidock.engine.trash import Trash
+from minidock.engine.volumes import Volumes
+from minidock.image.store import ImageStore, RegistryConfig
+from minidock.linux import doctor
+from minidock.network.bridge import Bridge
+from minidock.runtime.monitor import load_binary
+from minidock.wire.errors import Error, InvalidArgument, Unavailable
+from minidock.wire.version import API_VERSION, VERSION
+
+log = logging.getLogger("minidockd")
+
+DEFAULT_HOST = "unix:///run/minidock.sock"
+DEFAULT_CONFIG = Path("/etc/minidock/daemon.json")
+_LEVELS = {"debug": "DEBUG", "info": "INFO", "warn": "WARNING", "error": "ERROR", "fatal": "CRITICAL"}
+
+_CONFIG_KEYS = {
+    "hosts": "host",
+    "data-root": "data_root",
+    "exec-root": "exec_root",
+    "group": "group",
+    "pidfile": "pidfile",
+    "bip": "bip",
+    "bridge": "bridge",
+    "registry-mirrors": "registry_mirror",
+    "insecure-registries": "insecure_registry",
+    "log-level": "log_level",
+}
+"""daemon.json's keys, Docker's, and the flags that they stand for."""
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("-H", "--host", multiple=True, help=f"Socket to listen on (default {DEFAULT_HOST}); repeatable.")
+@click.option("--data-root", type=click.Path(path_type=Path), default=Path("/var/lib/minidock"), show_default=True)
+@click.option("--exec-root", type=click.Path(path_type=Path), default=Path("/run/minidock"), show_default=True)
+@click.option("-G", "--group", default="minidock", show_default=True, help="Group of the unix socket.")
+@click.option("-p", "--pidfile", type=click.Path(path_type=Path), help="File to write the daemon's pid to.")
+@click.option("--bip", default="", help="Address of the bridge with its prefix (default: one that is free).")
+@click.option("-b", "--bridge", default="minidock0", show_default=True, help='Bridge to use; "none" for no bridge.')
+@click.option("--registry-mirror", multiple=True, help="Registry mirror for Docker Hub images; repeatable.")
+@click.option("--insecure-registry", multiple=True, help="Registry to talk to by HTTP or without checks; repeatable.")
+@click.option("-l", "--log-level", type=click.Choice(list(_LEVELS)), default="info", show_default=True)
+@click.option("--config-file", type=click.Path(path_type=Path), default=DEFAULT_CONFIG, show_default=True)
+@click.option("--allow-insecure-tcp", is_flag=True, help="Let -H tcp://127.0.0.1:PORT listen without TLS.")
+@click.option("--doctor", "examine", is_flag=True, help="Say as JSON what this machine has and lacks, and end.")
+@click.version_option(VERSION, "-v", "--version", message="minidockd version %(version)s, API " + API_VERSION)
+@click.pass_context
+def main(context: click.Context, **flags: Any) -> None:
+    """The minidock daemon: containers behind a Docker-compatible API."""
+    try:
+        flags = _with_config_file(context, flags)
+        if flags["examine"]:
+            click.echo(json.dumps({"Checks": doctor.as_json(doctor.checks(flags["data_root"]))}, indent=2))
+            return
+        logging.basicConfig(
+            level=_LEVELS[flags["log_level"]],
+            format="%(asctime)s %(levelname)s %(name)s: %(message)s",
+            stream=sys.stderr,
+        )
+        asyncio.run(_Daemon(flags).run())
+    except (Error, OSError) as error:
+        click.echo(f"minidockd: {error}", err=True)
+        sys.exit(1)
+
+
+def _with_config_file(context: click.Context, flags: dict[str, Any]) -> dict[str, Any]:
+    """The flags, with what daemon.json says where a flag was not given. A key in both is refused, as in Docker."""
+    path: Path = flags["config_file"]
+    explicit = {name for name in flags if context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE}
+    if not path.exists() and "config_file" not in explicit:
+        return flags
+    try:
+        given = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise InvalidArgument(f"read {path}: {error}", "it must be a JSON object") from None
+    for key, value in (given if isinstance(given, dict) else {"": given}).items():
+        name = _CONFIG_KEYS.get(key)
+        if name is None:
+            raise InvalidArgument(f"{path}: unknown key {key!r}", f"one of {', '.join(_CONFIG_KEYS)}")
+        if name in explicit:
+            raise InvalidArgument(f"{path}: {key} is given there and as a flag", "give it in one place")
+        flags[name] = _config_value(path, key, value, flags[name])
+    return flags
+
+
+def _config_value(path: Path, key: str, value: Any, default: Any) -> Any:
+    if isinstance(default, tuple):
+        if isinstance(value, list) and all(isinstance(item, str) for item in value):
+            return tuple(value)
+        raise InvalidArgument(f"{path}: {key} must be a list of strings")
+    if not isinstance(value, str) or (key == "log-level" and value not in _LEVELS):
+        raise InvalidArgument(f"{path}: invalid value for {key}: {value!r}")
+    return Path(value) if isinstance(default, Path) or key == "pidfile" else value
+
+
+class _Daemon:
+    """One run of the daemon; what it opens is closed in the opposite order."""
+
+    def __init__(self, flags: dict[str, Any]) -> None:
+        self._flags = flags
+        self._settings = Settings(
+            flags["data_root"].absolute(),
+            flags["exec_root"].absolute(),
+            flags["bridge"],
+            flags["bip"],
+            flags["registry_mirror"],
+            flags["insecure_registry"],
+        )
+        self._stop = asyncio.Event()
+
+    async def run(self) -> None:
+        """From the lock to the orderly stop."""
+        if os.geteuid() != 0:
+            raise Unavailable("minidockd must be root", "start it with sudo")
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stop.set)
+        prctl.set_name("minidockd")
+        os.umask(0o022)
+        _raise_nofile()
+        with ExitStack() as opened:
+            _make_roots(self._settings)
+            opened.enter_context(_lock(self._settings.data_root))
+            self._write_pidfile(opened)
+            engine = Engine(self._parts(opened))
+            await engine.restore()
+            sockets = self._listen(opened)
+            await self._serve(engine, sockets)
+
+    async def _serve(self, engine: Engine, sockets: list[socket.socket]) -> None:
+        server = Server(engine, sockets)
+        serving = asyncio.get_running_loop().create_task(server.serve())
+        for host in self._hosts():
+            log.info("API listen on %s", host.removeprefix("unix://"))
+        stopping = asyncio.get_running_loop().create_task(self._stop.wait())
+        await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        log.info("stopping; containers stay")
+        await server.shutdown()
+        await engine.close()
+        if serving.done() and (failure := serving.exception()):
+            raise failure
+        serving.cancel()
+
+    def _hosts(self) -> tuple[str, ...]:
+        return self._flags["host"] or (DEFAULT_HOST,)
+
+    def _listen(self, opened: ExitStack) -> list[socket.socket]:
+        """A socket for each --host; the unix ones go with the daemon."""
+        sockets = listen.inherited()
+        for host in () if sockets else self._hosts():
+            if host.startswith("unix://"):
+                path = Path(host.removeprefix("unix://"))
+                sockets.append(listen.open_unix(path, self._flags["group"]))
+                opened.callback(path.unlink, missing_ok=True)
+            else:
+                sockets.append(listen.open_tcp(host, self._flags["allow_insecure_tcp"]))
+        for one in sockets:
+            opened.callback(one.close)
+        return sockets
+
+    def _write_pidfile(self, opened: ExitStack) -> None:
+        path: Path | None = self._flags["pidfile"]
+        if path:
+            path.write_text(f"{os.getpid()}\n")
+            opened.callback(path.unlink, missing_ok=True)
+
+    def _parts(self, opened: ExitStack) -> Parts:
+        settings = self._settings
+        db = Database(settings.data_root / "minidock.db")
+        opened.callback(db.close)
+        binary = load_binary()
+        opened.callback(os.close, binary)
+        registry = RegistryConfig(settings.mirrors, settings.insecure_registries)
+        containers, trash = Containers(db), Trash(settings.data_root)
+        bridge, no_bridge = _bridge(settings, db)
+        return Parts(
+            settings=settings,
+            images=ImageStore(settings.data_root, db, registry),
+            containers=containers,
+            volumes=Volumes(settings.data_root / "volumes", db, trash, containers.using_volume),
+            events=Events(),
+            trash=trash,
+            cgroups=_cgroups(settings),
+            bridge=bridge,
+            no_bridge=no_bridge,
+            monitor_binary=binary,
+        )
+
+
+def _raise_nofile() -> None:
+    """As many files as we may have: each attached client and each monitor costs one."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def _make_roots(settings: Settings) -> None:
+    """The directories, unreachable for everyone else from the first moment."""
+    before = os.umask(0o077)
+    try:
+        for root in (settings.data_root, settings.exec_root):
+            root.mkdir(parents=True, exist_ok=True)
+            root.chmod(0o710)
+        for name in ("containers", "content", "layers", "seccomp", "tmp", "trash", "volumes"):
+            (settings.data_root / name).mkdir(mode=0o711 if name == "volumes" else 0o700, exist_ok=True)
+        (settings.exec_root / "monitors").mkdir(mode=0o700, exist_ok=True)
+    finally:
+        os.umask(before)
+
+
+def _lock(data_root: Path) -> Any:
+    """One daemon a data root: a lock that goes with the process, however it ends."""
+    file = open(data_root / "minidock.lock", "w")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.close()
+        raise Unavailable(f"another minidockd uses {data_root}", "stop it, or give another --data-root") from None
+    return file
+
+
+def _cgroups(settings: Settings) -> CgroupTree:
+    mount = find_cgroup2()
+    tree = CgroupTree(choose_base(settings.instance, mount, own_cgroup(mount)), mount)
+    tree.setup()
+    return tree
+
+
+def _bridge(settings: Settings, db: Database) -> tuple[Bridge | None, str]:
+    """The default network, or the reason why there is none; ``none`` and ``host`` work on any machine."""
+    if settings.bridge == "none":
+        return None, "the daemon was started with --bridge none"
+    try:
+        subnet = IPv4Interface(settings.bip) if settings.bip else None
+    except ValueError as error:
+        raise InvalidArgument(f"invalid --bip: {error}", "write it as 172.30.0.1/16") from None
+    bridge = Bridge(settings.bridge, subnet, db, settings.instance)
+    try:
+        bridge.up()
+    except Unavailable as error:
+        log.warning("network bridge is not available: %s", error)
+        return None, str(error)
+    return bridge, ""
+
+
+if __name__ == "__main__":
+    main()
