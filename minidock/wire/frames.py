@@ -31,21 +31,27 @@ class FrameParser:
         self._left = 0
 
     def feed(self, data: bytes) -> Iterator[tuple[int, bytes]]:
-        """The pieces that ``data`` completes. Raises ValueError for a stream number that does not exist."""
-        while data:
+        """The pieces that ``data`` completes. Raises ValueError for a stream number that does not exist.
+
+        One pass with an offset: a chunk of many short frames costs its length, not the square of it.
+        """
+        at, end = 0, len(data)
+        while at < end:
             if self._left == 0:
-                data = self._take_header(data)
+                at += self._take_header(data, at)
                 continue
-            piece, data = data[: self._left], data[self._left :]
+            piece = data[at : at + self._left]
+            at += len(piece)
             self._left -= len(piece)
             yield self._stream, piece
 
-    def _take_header(self, data: bytes) -> bytes:
-        need = HEADER.size - len(self._header)
-        self._header += data[:need]
+    def _take_header(self, data: bytes, at: int) -> int:
+        """Takes what there is of a header at ``at``; returns how many bytes that were."""
+        part = data[at : at + HEADER.size - len(self._header)]
+        self._header += part
         if len(self._header) == HEADER.size:
             self._stream, self._left = HEADER.unpack(self._header)
             self._header = b""
             if self._stream > SYSTEM_ERROR:
                 raise ValueError(f"stream number {self._stream} in a frame header")
-        return data[need:]
+        return len(part)

@@ -1,0 +1,167 @@
+"""`minidock`: the table of commands, the options before them, and how errors are told.
+
+For the user; every command is in a file of its own, imported when it is asked for, since imports are what a short
+command waits for. Everything that goes wrong ends in one line on stderr, `minidock: message; hint: …`, and docker's
+exit code. Read next: verb.py (what a command is here), run.py.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+import click
+
+from minidock.cli.verb import BAD_FLAG, Failed, Verb, argument_count, flag, tell, value
+from minidock.client.client import Client
+from minidock.client.connection import DEFAULT_HOST
+from minidock.wire.errors import Error
+from minidock.wire.version import VERSION
+
+# group → command → module and help line
+COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
+    "Run and look": {
+        "run": ("run", "Create and run a new container from an image"),
+        "exec": ("exec", "Execute a command in a running container"),
+        "ps": ("ps", "List containers"),
+        "logs": ("logs", "Fetch the logs of a container"),
+        "inspect": ("inspect", "Return low-level information on objects"),
+        "top": ("container", "Display the running processes of a container"),
+        "attach": ("attach", "Attach standard input, output and error to a running container"),
+        "wait": ("container", "Block until containers stop, then print their exit codes"),
+    },
+    "Containers": {
+        "create": ("run", "Create a new container"),
+        "start": ("attach", "Start stopped containers"),
+        "stop": ("container", "Stop running containers"),
+        "restart": ("container", "Restart containers"),
+        "kill": ("container", "Kill running containers"),
+        "rm": ("container", "Remove containers"),
+    },
+    "Images": {
+        "images": ("images", "List images"),
+        "pull": ("image", "Download an image from a registry"),
+        "load": ("image", "Load images from a tar archive or standard input"),
+        "import": ("image", "Import the contents of a tarball to create an image"),
+        "tag": ("image", "Create a tag TARGET_IMAGE that refers to SOURCE_IMAGE"),
+        "rmi": ("image", "Remove images"),
+    },
+    "How it works": {
+        "plan": ("plan", "Show the kernel steps that a start would take"),
+        "doctor": ("doctor", "Check what this machine offers to containers"),
+        "version": ("system", "Show the versions of client and daemon"),
+        "info": ("system", "Display system-wide information"),
+    },
+}
+_MODULES = {name: module for group in COMMANDS.values() for name, (module, _) in group.items()}
+
+
+class App(click.Group):
+    """The command `minidock`. `main` never returns: it leaves with the exit code."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(_MODULES)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        module = _MODULES.get(cmd_name)
+        if module is None:
+            raise click.UsageError(f"unknown command: {cmd_name}", ctx)
+        found = getattr(__import__(f"minidock.cli.{module}", fromlist=["*"]), f"{cmd_name}_command")
+        return found if isinstance(found, Verb) else None
+
+    def format_help(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        formatter.write("Usage:  minidock [OPTIONS] COMMAND\n\nA container engine small enough to be read\n")
+        for title, group in COMMANDS.items():
+            with formatter.section(title):
+                formatter.write_dl([(name, text) for name, (_, text) in group.items()])
+        self.format_options(ctx, formatter)
+        formatter.write("\nRun 'minidock COMMAND --help' for more information on a command\n")
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """They stand before the options already."""
+
+    def main(self, args: Sequence[str] | None = None, *_: Any, **__: Any) -> NoReturn:
+        sys.exit(self.run(list(sys.argv[1:] if args is None else args)))
+
+    def run(self, args: list[str]) -> int:
+        """Carries a command out; the exit code. Nothing is raised, everything is told."""
+        try:
+            with self.make_context("minidock", args) as context:
+                self.invoke(context)
+            sys.stdout.flush()
+            return 0
+        except click.exceptions.Exit as end:
+            return end.exit_code
+        except Failed as failed:
+            tell(failed.message)
+            return failed.code
+        except (Error, click.UsageError) as error:
+            return usage_error(error)
+        except (KeyboardInterrupt, click.Abort):
+            return 130
+        except BrokenPipeError:
+            # what is still in Python's buffer can go nowhere either; without this its flush would fail at the exit
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+            return 141
+
+
+def usage_error(error: Error | click.UsageError) -> int:
+    """Tells what is wrong with the command line, in docker's words; returns docker's exit code for it."""
+    if isinstance(error, Error):
+        tell(error)
+        return BAD_FLAG
+    context = error.ctx
+    path = context.command_path if context else "minidock"
+    message, code = _words(error, path)
+    tell(f"{message}; see '{path} --help'")
+    return code
+
+
+def _words(error: click.UsageError, path: str) -> tuple[str, int]:
+    option = getattr(error, "option_name", "")
+    if isinstance(error, click.NoSuchOption):
+        return (f"unknown flag: {option}" if option.startswith("--") else f"unknown shorthand flag: {option}"), BAD_FLAG
+    if isinstance(error, click.BadOptionUsage):
+        return f"flag needs an argument: {option}", BAD_FLAG
+    parameter = error.param if isinstance(error, click.BadParameter) else None
+    if isinstance(parameter, click.Option):
+        names = ", ".join(parameter.opts)
+        return f'invalid argument for "{names}" flag: {error.message.rstrip(".").lower()}', BAD_FLAG
+    if error.ctx and isinstance(error.ctx.command, Verb):
+        return f"'{path}' {argument_count(error.ctx.command)}", 1
+    return error.format_message().rstrip("."), 1
+
+
+def _version(context: click.Context, _: click.Parameter, wanted: bool) -> None:
+    if wanted:
+        print(f"minidock version {VERSION}")
+        context.exit(0)
+
+
+@click.group("minidock", cls=App, invoke_without_command=True, add_help_option=False, no_args_is_help=False)
+@value("-H", "--host", help=f"Daemon socket to connect to (default $MINIDOCK_HOST or {DEFAULT_HOST})")
+@flag("-v", "--version", help="Print the version", is_eager=True, expose_value=False, callback=_version)
+@flag("--help", "show_help", help="Print this page")
+@click.pass_context
+def cli(context: click.Context, host: str | None, show_help: bool) -> None:
+    """A container engine small enough to be read."""
+    context.obj = Client(host)
+    if show_help or context.invoked_subcommand is None:
+        print(context.get_help())
+        context.exit(0)
+
+
+def main() -> NoReturn:
+    """The entry point. Leaves without the interpreter's own farewell, which takes half as long as its start."""
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+    code = cli.run(sys.argv[1:])
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+
+if __name__ == "__main__":
+    main()
