@@ -55,7 +55,7 @@ int step_devices(struct walk *w, const struct plan_step *s)
         .prog_type = BPF_PROG_TYPE_CGROUP_DEVICE,
         .insns = (uint64_t)(uintptr_t)code->text,
         .insn_cnt = code->size / (uint32_t)sizeof(struct bpf_insn),
-        .license = (uint64_t)(uintptr_t)"Apache-2.0",
+        .license = (uint64_t)(uintptr_t) "Apache-2.0",
     };
     CLEANUP_FD int program = bpf(BPF_PROG_LOAD, &load);
     if (program < 0)

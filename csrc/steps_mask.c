@@ -40,7 +40,7 @@ static int empty_directory(struct walk *w)
         return -1;
     int mount = sys_fsmount(fs, MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC);
     if (mount >= 0)
-        w->empty_fd = dup(mount); /* stays usable as a source once the mount is attached */
+        w->empty_fd = fcntl(mount, F_DUPFD_CLOEXEC, 3); /* stays usable as a source once the mount is attached */
     return mount;
 }
 

@@ -109,8 +109,11 @@ int step_mknod(struct walk *w, const struct plan_step *s)
     CLEANUP_FD int parent = open_parent(w, path, base);
     if (parent < 0)
         return parent;
-    if (mknodat(parent, base, type | (mode_t)owner.mode, device) == 0)
-        return fchownat(parent, base, owner.uid, owner.gid, AT_SYMLINK_NOFOLLOW) < 0 ? step_errno(w, path) : 0;
+    if (mknodat(parent, base, type | (mode_t)owner.mode, device) == 0) {
+        bool given = owner.uid != 0 || owner.gid != 0;
+        r = given ? fchownat(parent, base, owner.uid, owner.gid, AT_SYMLINK_NOFOLLOW) : 0;
+        return r < 0 ? step_errno(w, path) : 0;
+    }
     if (errno != EEXIST || fstatat(parent, base, &st, AT_SYMLINK_NOFOLLOW) < 0)
         return step_errno(w, path);
     if ((st.st_mode & S_IFMT) != type || (type != S_IFIFO && st.st_rdev != device))
