@@ -19,6 +19,7 @@ class Trash:
 
     def __init__(self, data_root: Path) -> None:
         self._trash = data_root / "trash"
+        self._tmp = data_root / "tmp"
         self._tasks: set[asyncio.Task[None]] = set()
 
     def take(self, path: Path) -> None:
@@ -31,8 +32,8 @@ class Trash:
         self._delete_later(target)
 
     def empty(self) -> None:
-        """At the start: what an earlier daemon did not get to."""
-        for entry in self._trash.iterdir():
+        """At the start: what an earlier daemon did not get to, and what it left half-made."""
+        for entry in (*self._trash.iterdir(), *self._tmp.iterdir()):
             self._delete_later(entry)
 
     def _delete_later(self, path: Path) -> None:

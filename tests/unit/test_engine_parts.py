@@ -1,0 +1,211 @@
+"""The small parts of the engine: events, waits, the records of containers, what create makes of a request."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from minidock.db import Database
+from minidock.engine import create
+from minidock.engine.containers import Containers
+from minidock.engine.events import MEMORY, Events
+from minidock.engine.model import (
+    TRANSITIONS,
+    Config,
+    Container,
+    Definition,
+    HostConfig,
+    LogConfig,
+    PortBinding,
+    RestartPolicy,
+    Status,
+)
+from minidock.engine.requests import CreateRequest, Event, WaitResult
+from minidock.engine.waits import Waits
+from minidock.image.store import Image, ImageConfig
+from minidock.wire import names, times
+from minidock.wire.errors import Ambiguous, Conflict, Error, InvalidArgument, NotFound, NotImplemented, ServerError
+
+
+def test_events_replay_what_is_kept_and_go_on() -> None:
+    async def scenario() -> list[str]:
+        events = Events()
+        events.publish("container", "create", "1")
+        stream = events.subscribe(since=0)
+        events.publish("container", "start", "1")
+        return [(await anext(stream)).action for _ in range(2)]
+
+    assert asyncio.run(scenario()) == ["create", "start"]
+
+
+def test_events_end_at_until() -> None:
+    async def scenario() -> list[Event]:
+        events = Events()
+        events.publish("container", "create", "1")
+        return [event async for event in events.subscribe(until=times.now() + times.SECOND // 20)]
+
+    assert [event.action for event in asyncio.run(scenario())] == ["create"]
+
+
+def test_a_listener_that_does_not_listen_costs_bounded_memory() -> None:
+    async def scenario() -> int:
+        events = Events()
+        stream = events.subscribe()
+        for number in range(MEMORY * 10):
+            events.publish("container", str(number), "1")
+        return int((await anext(stream)).action)
+
+    assert asyncio.run(scenario()) == MEMORY * 10 - 4096, "the oldest go, the newest stay"
+
+
+def test_a_wait_misses_nothing_that_comes_after_it() -> None:
+    async def scenario() -> tuple[WaitResult, bool]:
+        waits = Waits()
+        future, given_up = waits.add("next-exit"), waits.add("next-exit")
+        other = waits.add("removed")
+        given_up.cancel()
+        waits.fire("next-exit", WaitResult(3))
+        return await future, other.done()
+
+    assert asyncio.run(scenario()) == (WaitResult(3), False)
+
+
+def definition(image: str = "sha256:1") -> Definition:
+    return Definition(image, Config(image="alpine"), HostConfig())
+
+
+@pytest.fixture
+def containers(tmp_path: Path) -> Containers:
+    return Containers(Database(tmp_path / "db"))
+
+
+def container(ident: str, name: str) -> Container:
+    return Container(ident.ljust(64, "0"), name, times.now(), definition())
+
+
+def test_a_container_is_found_by_id_name_and_prefix(containers: Containers) -> None:
+    first, second = container("aabb", "one"), container("aacc", "two")
+    containers.add(first)
+    containers.add(second)
+    for reference in (first.id, "one", "/one", "aab"):
+        assert containers.resolve(reference) is first
+    with pytest.raises(Ambiguous):
+        containers.resolve("aa")
+    for reference in ("nosuch", "", "/"):
+        with pytest.raises(NotFound, match="No such container"):
+            containers.resolve(reference)
+
+
+def test_a_name_that_is_a_prefix_of_an_id_means_the_name(containers: Containers) -> None:
+    containers.add(container("beef", "one"))
+    named = container("cafe", "beef")
+    containers.add(named)
+    assert containers.resolve("beef") is named
+
+
+def test_a_name_belongs_to_one_container(containers: Containers) -> None:
+    containers.add(container("aa", "one"))
+    with pytest.raises(Conflict, match=r'name "/one" is already in use by container "aa0'):
+        containers.add(container("bb", "one"))
+    assert len(containers.all()) == 1
+
+
+def test_records_outlive_the_daemon_and_one_bad_row_spares_the_rest(tmp_path: Path) -> None:
+    db = Database(tmp_path / "db")
+    first = Containers(db)
+    good, bad = container("aa", "good"), container("bb", "bad")
+    first.add(good)
+    first.add(bad)
+    first.change(good, Status.RUNNING, pid=7)
+    db.execute("UPDATE containers SET state = '{\"Status\":' WHERE id = ?", (bad.id,))
+    again = Containers(db)
+    assert [(c.name, c.state.status, c.state.pid) for c in again.all()] == [("good", Status.RUNNING, 7)]
+    assert bad.id in again.known_ids(), "what can't be read is not deleted either"
+
+
+@pytest.mark.parametrize("start", list(Status))
+@pytest.mark.parametrize("end", list(Status))
+def test_only_legal_moves(containers: Containers, start: Status, end: Status) -> None:
+    one = container("aa", "one")
+    containers.add(one)
+    one.state = type(one.state)(start)
+    if end is start or end in TRANSITIONS[start]:
+        containers.change(one, end)
+        assert one.state.status is end
+    else:
+        with pytest.raises(ServerError):
+            containers.change(one, end)
+        assert one.state.status is start
+
+
+def image(**config: object) -> Image:
+    return Image(
+        id="sha256:" + "1" * 64, tags=("alpine:latest",), digests=(), created="", size=0, architecture="amd64", os="linux",
+        variant="", diff_ids=(), config=ImageConfig(**config), history=(), author="", comment="",
+    )  # type: ignore[arg-type]  # fmt: skip
+
+
+def define(config: Config = Config(cmd=("true",)), host: HostConfig = HostConfig(), **of_image: object) -> Definition:
+    return create.definition(CreateRequest(config, host), image(**of_image), "f" * 64)
+
+
+@pytest.mark.parametrize(
+    ("entrypoint", "cmd", "result"),
+    [
+        (None, None, ("e", "c")),
+        (None, ("x",), ("e", "x")),
+        (("y",), None, ("y",)),
+        (("y",), ("x",), ("y", "x")),
+        (("",), ("x",), ("x",)),
+    ],
+)
+def test_command_and_entrypoint(
+    entrypoint: tuple[str, ...] | None, cmd: tuple[str, ...] | None, result: tuple[str, ...]
+) -> None:
+    found = define(Config(entrypoint=entrypoint, cmd=cmd), entrypoint=("e",), cmd=("c",))
+    assert (found.path, *found.args) == result
+
+
+def test_the_image_fills_in_what_is_open() -> None:
+    own = Config(cmd=("x",), env=("A=own", "GONE"), labels={"l": "own"})
+    found = define(own, env=("A=image", "B=image", "GONE=x"), labels={"l": "image", "m": "image"}, user="app",
+                   working_dir="/w", volumes={"/v": {}}, stop_signal="SIGINT").config  # fmt: skip
+    assert found.env == ("A=own", "B=image")
+    assert found.labels == {"l": "own", "m": "image"}
+    assert (found.user, found.working_dir, found.volumes, found.stop_signal) == ("app", "/w", {"/v": {}}, "SIGINT")
+    assert found.hostname == "f" * 12
+
+
+@pytest.mark.parametrize(
+    ("config", "host", "error"),
+    [
+        (Config(), HostConfig(), InvalidArgument),
+        (Config(cmd=("",)), HostConfig(), InvalidArgument),
+        (Config(cmd=("x",), working_dir="rel"), HostConfig(), InvalidArgument),
+        (Config(cmd=("x",), stop_signal="FOO"), HostConfig(), InvalidArgument),
+        (Config(cmd=("x",), hostname="a b"), HostConfig(), InvalidArgument),
+        (Config(cmd=("x",), user="-1"), HostConfig(), InvalidArgument),
+        (Config(cmd=("x",), user="4294967296"), HostConfig(), InvalidArgument),
+        (Config(cmd=("x",), env=("=x",)), HostConfig(), InvalidArgument),
+        (Config(cmd=("x",)), HostConfig(cap_add=("BANANA",)), InvalidArgument),
+        (Config(cmd=("x",)), HostConfig(security_opt=("banana=1",)), InvalidArgument),
+        (Config(cmd=("x",)), HostConfig(sysctls={"kernel.panic": "1"}), InvalidArgument),
+        (Config(cmd=("x",)), HostConfig(sysctls={"net.ipv4.ip_forward": "1\n0"}), InvalidArgument),
+        (Config(cmd=("x",)), HostConfig(log_config=LogConfig("syslog")), InvalidArgument),
+        (Config(cmd=("x",)), HostConfig(log_config=LogConfig("json-file", {"max-file": "3"})), InvalidArgument),
+        (Config(cmd=("x",)), HostConfig(oom_score_adj=2000), InvalidArgument),
+        (Config(cmd=("x",)), HostConfig(auto_remove=True, restart_policy=RestartPolicy("always")), InvalidArgument),
+        (Config(cmd=("x",)), HostConfig(port_bindings={"80/tcp": (PortBinding("", "80"),)}), NotImplemented),
+        (Config(cmd=("x",)), HostConfig(pid_mode="host"), NotImplemented),
+    ],
+)  # fmt: skip
+def test_what_create_refuses(config: Config, host: HostConfig, error: type[Error]) -> None:
+    with pytest.raises(error):
+        define(config, host)
+
+
+def test_random_names_are_names() -> None:
+    for _ in range(100):
+        assert names.check_name(names.random_name())

@@ -1,0 +1,105 @@
+"""Reading the json-file log: all of it, the tail, across rotated files, and as it grows."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+
+import pytest
+
+from minidock.engine import logs
+from minidock.engine.requests import LogEntry, LogRequest
+from minidock.wire import times
+
+START = 1_700_000_000 * times.SECOND
+
+
+def line(text: str, second: int = 0, stream: str = "stdout") -> str:
+    return json.dumps({"log": text, "stream": stream, "time": times.rfc3339(START + second * times.SECOND)}) + "\n"
+
+
+def read(path: Path, **wanted: object) -> list[LogEntry]:
+    request = LogRequest(**{"stdout": True, "stderr": True, **wanted})  # type: ignore[arg-type]
+
+    async def collect() -> list[LogEntry]:
+        return [entry async for entry in logs.read(path, request, lambda: False)]
+
+    return asyncio.run(collect())
+
+
+def texts(path: Path, **wanted: object) -> list[str]:
+    return [entry.data.decode() for entry in read(path, **wanted)]
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> Path:
+    path = tmp_path / "x-json.log"
+    path.write_text("".join(line(f"{n}\n", n, "stderr" if n % 2 else "stdout") for n in range(10)))
+    return path
+
+
+def test_all_of_it_in_order(log: Path) -> None:
+    entries = read(log)
+    assert [e.data for e in entries] == [f"{n}\n".encode() for n in range(10)]
+    assert [e.stream for e in entries] == [1, 2] * 5
+    assert entries[3].time == START + 3 * times.SECOND
+
+
+def test_one_stream(log: Path) -> None:
+    assert texts(log, stderr=False) == ["0\n", "2\n", "4\n", "6\n", "8\n"]
+
+
+@pytest.mark.parametrize(("tail", "first"), [(0, 10), (1, 9), (3, 7), (10, 0), (99, 0)])
+def test_tail(log: Path, tail: int, first: int) -> None:
+    assert texts(log, tail=tail) == [f"{n}\n" for n in range(first, 10)]
+
+
+def test_tail_of_a_log_longer_than_a_block(tmp_path: Path) -> None:
+    path = tmp_path / "x-json.log"
+    path.write_text("".join(line("x" * 1000 + f"{n}\n", n) for n in range(1000)))
+    assert [text[1000:] for text in texts(path, tail=700)] == [f"{n}\n" for n in range(300, 1000)]
+
+
+def test_since_and_until(log: Path) -> None:
+    assert texts(log, since=START + 3 * times.SECOND, until=START + 5 * times.SECOND) == ["3\n", "4\n", "5\n"]
+
+
+def test_rotated_files_are_part_of_it(log: Path) -> None:
+    log.rename(log.with_name(log.name + ".1"))
+    log.write_text(line("new\n", 11))
+    log.with_name(log.name + ".2").write_text(line("oldest\n"))
+    assert texts(log) == ["oldest\n", *(f"{n}\n" for n in range(10)), "new\n"]
+    assert texts(log, tail=3) == ["8\n", "9\n", "new\n"]
+
+
+def test_a_torn_or_foreign_line_is_passed_over(log: Path) -> None:
+    with log.open("a") as file:
+        file.write('{"log": "to\n[]\n{"log":1,"stream":"stdout","time":""}\n' + line("after\n", 20))
+    assert texts(log)[-2:] == ["9\n", "after\n"]
+
+
+def test_no_log_at_all(tmp_path: Path) -> None:
+    assert texts(tmp_path / "none") == []
+
+
+def test_follow_sees_what_comes_later_a_rotation_and_the_last_line_before_the_end(log: Path) -> None:
+    alive = True
+
+    async def scenario() -> list[bytes]:
+        nonlocal alive
+        request = LogRequest(stdout=True, stderr=True, follow=True, tail=1)
+        entries = logs.read(log, request, lambda: alive)
+        seen = [(await anext(entries)).data]
+        with log.open("a") as file:
+            file.write(line("more\n", 11))
+        seen.append((await anext(entries)).data)
+        log.rename(log.with_name(log.name + ".1"))
+        log.write_text(line("rotated\n", 12))
+        seen.append((await anext(entries)).data)
+        with log.open("a") as file:
+            file.write(line("last\n", 13))
+        alive = False
+        return seen + [entry.data async for entry in entries]
+
+    assert asyncio.run(asyncio.wait_for(scenario(), 10)) == [b"9\n", b"more\n", b"rotated\n", b"last\n"]
