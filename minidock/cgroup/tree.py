@@ -91,15 +91,23 @@ class CgroupTree:
         return [*reversed(parents), self.base]
 
     def _hand_down(self, directory: Path) -> None:
-        """Adds what is available and not yet handed on, one by one: one refusal must not cost the others."""
+        """Adds what is available and not yet handed on, one by one: one refusal must not cost the others.
+
+        Nothing is tried on an inner node with processes in it. The kernel would refuse memory and io there, but take
+        cpu, cpuset and pids, and turn all cgroups below into "domain invalid" ones, which no container can enter.
+        The real root is exempt from the rule; it alone has no cgroup.type.
+        """
         available = (directory / "cgroup.controllers").read_text().split()
         active = (directory / "cgroup.subtree_control").read_text().split()
-        for name in CONTROLLERS:
-            if name in available and name not in active:
-                try:
-                    (directory / "cgroup.subtree_control").write_text(f"+{name}")
-                except OSError as error:
-                    self._refused[name] = f"{directory} can't hand it on: {reason(error)}"
+        wanted = [name for name in CONTROLLERS if name in available and name not in active]
+        if wanted and (directory / "cgroup.type").exists() and (directory / "cgroup.procs").read_text():
+            self._refused |= dict.fromkeys(wanted, f"{directory} can't hand it on, processes are in it")
+            return
+        for name in wanted:
+            try:
+                (directory / "cgroup.subtree_control").write_text(f"+{name}")
+            except OSError as error:
+                self._refused[name] = f"{directory} can't hand it on: {reason(error)}"
 
     # ---- a container's cgroup ---------------------------------------------------------------------------------------
 
