@@ -43,12 +43,15 @@ static void reap(pid_t child)
     }
 }
 
-/* CAP_KILL, because the program may run as another user than pid 1, and setuid programs as yet another. */
+/* CAP_KILL stays where the plan leaves it: a setuid program runs as another user than pid 1. */
 static void drop_everything(void)
 {
     struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
     struct __user_cap_data_struct sets[_LINUX_CAPABILITY_U32S_3] = {0};
-    sets[0].permitted = sets[0].effective = 1U << CAP_KILL;
+    syscall(SYS_capget, &header, sets);
+    sets[0].permitted &= 1U << CAP_KILL;
+    sets[0].effective = sets[0].permitted;
+    sets[0].inheritable = sets[1].inheritable = sets[1].permitted = sets[1].effective = 0;
     syscall(SYS_capset, &header, sets);
     prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
     prctl(PR_SET_DUMPABLE, 0);
@@ -96,7 +99,8 @@ static int lead_group(struct walk *w)
 /* init: pid 1 stays behind as a reaper; the plan goes on in its child.
  * Why:   shells and most programs neither reap orphans nor handle SIGTERM as pid 1: `stop` would wait its ten
  *        seconds each time, and zombies would eat the pid limit.
- * Order: behind `console` (the session's leader takes the terminal), before the identity steps, which are the child's.
+ * Order: behind `console` (the session's leader takes the terminal) and behind the identity steps, so that pid 1 is not
+ *        more than the program is; before `signals`.
  *        Signals are blocked across the fork, so that none falls between the two.
  * See:   pid_namespaces(7) "The namespace init process", sigwaitinfo(2).   Look: ps -o pid,ppid,comm inside */
 int step_init(struct walk *w, const struct plan_step *s)

@@ -87,6 +87,24 @@ int step_setns(struct walk *w, const struct plan_step *s)
     return (flags & CLONE_NEWNS) ? forget_mounts(w) : 0;
 }
 
+/* unshare(2): a new namespace for the process that is already there.
+ * Why:   a cgroup namespace shows the cgroup that its maker is in as "/". clone3 with CLONE_INTO_CGROUP makes the namespace
+ *        first and moves the child afterwards, so the root would be the monitor's cgroup, with all neighbours in sight.
+ * Order: behind clone3, before the mount of cgroup2, which shows this namespace. Namespaces that clone3 must make are
+ *        refused: an unshared pid namespace is only for children, and mounts and users have to be there from birth.
+ * See:   unshare(2), cgroup_namespaces(7).   Look: cat /proc/self/cgroup inside: 0::/ */
+int step_unshare(struct walk *w, const struct plan_step *s)
+{
+    uint64_t flags = 0;
+    int r = parse_namespaces(w, &s->field[0], &flags);
+    if (r < 0)
+        return r;
+    if (flags == 0 || (flags & (CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWUSER)))
+        return step_fail(w, EINVAL, "not a namespace that can be unshared: %s", s->field[0].text);
+    w->entered |= flags;
+    return unshare((int)flags) < 0 ? step_errno(w, s->field[0].text) : 0;
+}
+
 /* setsid(2): a session of its own.
  * Why:   only a session leader can take a controlling terminal, and a signal to the daemon's or the monitor's
  *        process group (Ctrl-C in a foreground minidockd) must not reach the container.

@@ -19,15 +19,15 @@
 #include "step.h"
 
 struct owner {
-    uint64_t mode;
+    mode_t mode;
     uint32_t uid, gid;
 };
 
 static int parse_owner(struct walk *w, const struct plan_field *f, struct owner *owner)
 {
-    int r = step_number(w, &f[0], 07777, &owner->mode);
-    if (r == 0)
-        r = step_id(w, &f[1], &owner->uid);
+    if (parse_mode(f[0].text, &owner->mode) < 0)
+        return step_fail(w, EINVAL, "not an octal mode: %s", f[0].text);
+    int r = step_id(w, &f[1], &owner->uid);
     if (r == 0)
         r = step_id(w, &f[2], &owner->gid);
     return r;
@@ -61,7 +61,7 @@ int step_mkdir(struct walk *w, const struct plan_step *s)
     if (!made)
         return 0;
     CLEANUP_FD int open_fd = openat(fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC); /* fchmod wants a real one */
-    if (open_fd < 0 || fchown(open_fd, owner.uid, owner.gid) < 0 || fchmod(open_fd, (mode_t)owner.mode) < 0)
+    if (open_fd < 0 || fchown(open_fd, owner.uid, owner.gid) < 0 || fchmod(open_fd, owner.mode) < 0)
         return step_errno(w, path);
     return 0;
 }
@@ -109,7 +109,7 @@ int step_mknod(struct walk *w, const struct plan_step *s)
     CLEANUP_FD int parent = open_parent(w, path, base);
     if (parent < 0)
         return parent;
-    if (mknodat(parent, base, type | (mode_t)owner.mode, device) == 0) {
+    if (mknodat(parent, base, type | owner.mode, device) == 0) {
         bool given = owner.uid != 0 || owner.gid != 0;
         r = given ? fchownat(parent, base, owner.uid, owner.gid, AT_SYMLINK_NOFOLLOW) : 0;
         return r < 0 ? step_errno(w, path) : 0;

@@ -93,6 +93,18 @@ int parse_signed(const char *text, int64_t min, int64_t max, int64_t *value)
     return 0;
 }
 
+int parse_mode(const char *text, mode_t *mode)
+{
+    size_t length = strlen(text);
+    if (length == 0 || length > 5 || strspn(text, "01234567") != length)
+        return -EINVAL;
+    unsigned long value = strtoul(text, NULL, 8);
+    if (value > 07777)
+        return -EINVAL;
+    *mode = (mode_t)value;
+    return 0;
+}
+
 int parse_hex(const char *text, uint64_t *value)
 {
     if (text[0] == '0' && text[1] == 'x')

@@ -37,6 +37,9 @@ int parse_number(const char *text, uint64_t max, uint64_t *value);
 /* As above with a leading '-' allowed. */
 int parse_signed(const char *text, int64_t min, int64_t max, int64_t *value);
 
+/* A file mode, octal as everybody writes it ("755", "0755"). 0 or -EINVAL. */
+int parse_mode(const char *text, mode_t *mode);
+
 /* A mask of 1 to 16 hex digits, with or without 0x. 0 or -EINVAL. */
 int parse_hex(const char *text, uint64_t *value);
 
