@@ -4,8 +4,10 @@ Tables here, their meaning in the modules that own them: containers (engine), im
 networks and leases (network), volumes (engine). A row of a container is its *intent*: it is written before the first
 kernel object of that container exists, so that whatever a crash leaves behind can be told and undone.
 
-Write-ahead logging makes a commit atomic and keeps readers and the writer apart; ``synchronous=FULL`` makes an
-acknowledged commit survive a power cut. See: https://www.sqlite.org/wal.html and pragma.html#pragma_synchronous.
+Write-ahead logging makes a commit atomic, and a crash of the daemon loses none. Whether it also survives a power cut is
+each transaction's choice: a durable one is synced to the disk before it returns (``synchronous=FULL``), the others are
+synced with the next that is. What a container is must be durable; where it stands need not be, since after a power cut
+none of them runs. See: https://www.sqlite.org/wal.html and pragma.html#pragma_synchronous.
 """
 
 from __future__ import annotations
@@ -82,7 +84,7 @@ class Database:
         os.close(flags)
         self._connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
         self._connection.row_factory = sqlite3.Row
-        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "busy_timeout=5000"):
+        for pragma in ("journal_mode=WAL", "foreign_keys=ON", "busy_timeout=5000"):
             self._connection.execute(f"PRAGMA {pragma}")
         self._prepare()
 
@@ -102,12 +104,13 @@ class Database:
             self._connection.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
 
     @contextmanager
-    def transaction(self) -> Iterator[sqlite3.Connection]:
+    def transaction(self, durable: bool = True) -> Iterator[sqlite3.Connection]:
         """All or nothing: committed at the end of the block, rolled back if it raises. Nests into the outer one."""
         with self._lock:
             if self._connection.in_transaction:
                 yield self._connection
                 return
+            self._connection.execute(f"PRAGMA synchronous={'FULL' if durable else 'NORMAL'}")
             self._connection.execute("BEGIN IMMEDIATE")
             try:
                 yield self._connection
@@ -121,9 +124,9 @@ class Database:
         with self._lock:
             return self._connection.execute(sql, parameters).fetchall()
 
-    def execute(self, sql: str, parameters: Sequence[Any] = ()) -> None:
+    def execute(self, sql: str, parameters: Sequence[Any] = (), durable: bool = True) -> None:
         """One statement in a transaction of its own."""
-        with self.transaction() as connection:
+        with self.transaction(durable) as connection:
             connection.execute(sql, parameters)
 
     def close(self) -> None:

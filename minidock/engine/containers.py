@@ -124,7 +124,8 @@ class Containers:
             json.dumps(codec.encode(container.definition)),
             json.dumps(codec.encode(container.state)),
         )
-        self._db.execute("INSERT INTO containers (id, name, image, created, config, state) VALUES (?,?,?,?,?,?)", row)
+        sql = "INSERT INTO containers (id, name, image, created, config, state) VALUES (?,?,?,?,?,?)"
+        self._db.execute(sql, row, durable=not container.host.auto_remove)
         self._keep(container)
 
     def change(self, container: Container, status: Status | None = None, **changes: object) -> None:
@@ -133,9 +134,8 @@ class Containers:
         if status is not None and status is not before and status not in TRANSITIONS[before]:
             raise ServerError(f"container {container.id}: no way from {before.value} to {status.value}")
         state = dataclasses.replace(container.state, status=status or before, **changes)  # type: ignore[arg-type]
-        self._db.execute(
-            "UPDATE containers SET state = ? WHERE id = ?", (json.dumps(codec.encode(state)), container.id)
-        )
+        row = (json.dumps(codec.encode(state)), container.id)
+        self._db.execute("UPDATE containers SET state = ? WHERE id = ?", row, durable=False)
         container.state = state
 
     def rename(self, container: Container, name: str) -> None:
@@ -148,5 +148,5 @@ class Containers:
 
     def discard(self, container: Container) -> None:
         """Deletes the row: the last thing of a container."""
-        self._db.execute("DELETE FROM containers WHERE id = ?", (container.id,))
+        self._db.execute("DELETE FROM containers WHERE id = ?", (container.id,), durable=not container.host.auto_remove)
         del self._by_id[container.id], self._by_name[container.name], self._live[container.id]
