@@ -7,7 +7,6 @@
 #include "text.h"
 
 #include <string.h>
-#include <time.h>
 
 struct text text_in(char *buffer, size_t capacity)
 {
@@ -62,14 +61,11 @@ static void text_date(struct text *t, long long days)
     text_number(t, day_of_year - (153 * from_march + 2) / 5 + 1, 2);
 }
 
-void text_now(struct text *t)
+void text_time(struct text *t, const struct timespec *time)
 {
-    struct timespec now;
-    unsigned second;
+    unsigned second = (unsigned)(time->tv_sec % 86400);
 
-    clock_gettime(CLOCK_REALTIME, &now);
-    second = (unsigned)(now.tv_sec % 86400);
-    text_date(t, now.tv_sec / 86400);
+    text_date(t, time->tv_sec / 86400);
     text_add(t, "T");
     text_number(t, second / 3600, 2);
     text_add(t, ":");
@@ -77,8 +73,16 @@ void text_now(struct text *t)
     text_add(t, ":");
     text_number(t, second % 60, 2);
     text_add(t, ".");
-    text_number(t, (unsigned long)now.tv_nsec, 9);
+    text_number(t, (unsigned long)time->tv_nsec, 9);
     text_add(t, "Z");
+}
+
+void text_now(struct text *t)
+{
+    struct timespec now;
+
+    clock_gettime(CLOCK_REALTIME, &now);
+    text_time(t, &now);
 }
 
 bool text_fits(struct text *t)

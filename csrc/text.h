@@ -1,7 +1,7 @@
 /* text.h: putting short texts together without stdio.
  *
- * printf(3) of a static glibc drags in locales, wide characters and floating point: half the size of the
- * monitor, and private pages in each of them. What it has to write are numbers, names and times.
+ * Each line of a log has some, and each page that a monitor writes to is there once per container: printf(3) and
+ * gmtime(3) are slow in comparison, allocate, and set up locales and time zones in pages of their own.
  *
  * A `struct text` is a window on a buffer of the caller's. What does not fit is cut off and remembered: a
  * text is only good to use when text_fits() says so.
@@ -12,6 +12,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <time.h>
 
 #define STAMP_LENGTH 30 /* 2026-11-22T00:00:00.123456789Z */
 
@@ -28,7 +29,8 @@ void text_add(struct text *t, const char *string);
 /* A number in decimal, padded with zeros to at least `width` digits (width 0: no padding). */
 void text_number(struct text *t, unsigned long long number, unsigned width);
 
-/* The time of day in UTC, RFC 3339 with nanoseconds. */
+/* A time since 1970 in UTC, RFC 3339 with nanoseconds: STAMP_LENGTH characters. */
+void text_time(struct text *t, const struct timespec *time);
 void text_now(struct text *t);
 
 /* Ends the text with a NUL (not counted). False when anything had to be cut off. */
