@@ -125,7 +125,11 @@ class Verb(click.Command):
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         options = [parameter for parameter in self.params if isinstance(parameter, click.Option)]
         ctx.allow_extra_args = True
-        super().parse_args(ctx, spell_out(args, options, ctx.allow_interspersed_args))
+        try:
+            super().parse_args(ctx, spell_out(args, options, ctx.allow_interspersed_args))
+        except click.UsageError as error:
+            error.ctx = error.ctx or ctx
+            raise
         if ctx.args:
             raise click.UsageError("too many arguments", ctx)
         return ctx.args
