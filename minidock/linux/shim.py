@@ -1,0 +1,85 @@
+"""System calls that Python lacks, each as a function that raises OSError with the path or what was asked for.
+
+The C side is csrc/shim.c (by cffi, which lets go of the interpreter lock during a call). ``setns`` and ``unshare``
+change the calling *thread*: call them in a thread that ends with the work, never in the event loop's.
+
+Paths that an image or a user names are opened by ``in_root`` or ``openat2`` only. The kernel then treats the directory
+fd as "/" for absolute links and "..", and follows no magic link, so nothing outside can be reached and nothing
+can be swapped between a check and its use. See: openat2(2), security.md rows on CVE-2021-30465 and CVE-2018-15664.
+
+Serves engine/, network/ and runtime/monitor.py. Read next: csrc/shim.c; csrc/path.c does the same within a start.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from minidock._shim import ffi, lib
+
+# linux/openat2.h
+RESOLVE_NO_XDEV = 0x01
+RESOLVE_NO_MAGICLINKS = 0x02
+RESOLVE_NO_SYMLINKS = 0x04
+RESOLVE_BENEATH = 0x08
+RESOLVE_IN_ROOT = 0x10
+
+IN_ROOT = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS
+"""How every path of a container is resolved."""
+
+
+def monitor_path() -> Path:
+    """The monitor's binary as installed. It is copied into a sealed memfd once and run from there."""
+    return Path(__file__).with_name("minidock-monitor")
+
+
+def spawn(exe_fd: int, fds: Sequence[int], argv: Sequence[str]) -> int:
+    """Starts the program behind ``exe_fd`` (a sealed memfd) and returns its pid, which the caller waits for.
+
+    ``fds[i]`` becomes fd ``3 + i`` there, 0 to 2 are /dev/null; a session of its own, default signals, no environment.
+    The daemon is not copied for it (posix_spawn).
+    """
+    arguments = [ffi.new("char[]", os.fsencode(one)) for one in argv]
+    result = lib.md_spawn(exe_fd, list(fds), len(fds), [*arguments, ffi.NULL])
+    return _checked(result, argv[0] if argv else None)
+
+
+def openat2(dirfd: int, path: str, flags: int, mode: int = 0, resolve: int = IN_ROOT) -> int:
+    """An fd, close-on-exec, of ``path`` below ``dirfd``; ``resolve`` is of RESOLVE_*.
+
+    ``mode`` counts with O_CREAT or O_TMPFILE and must be 0 otherwise.
+    """
+    encoded = os.fsencode(path)
+    if b"\0" in encoded:
+        raise ValueError("embedded null byte")
+    return _checked(lib.md_openat2(dirfd, encoded, flags | os.O_CLOEXEC, mode, resolve), path)
+
+
+def in_root(root: int, path: str, flags: int = os.O_PATH) -> int:
+    """An fd of ``path`` as a process whose "/" is ``root`` would find it; leading slashes are optional."""
+    return openat2(root, path, flags)
+
+
+def setns(fd: int, nstype: int) -> None:
+    """Moves the calling thread into a namespace: ``fd`` of /proc/PID/ns/…, or a pidfd with several CLONE_NEW* flags."""
+    _checked(lib.md_setns(fd, nstype), f"setns fd {fd}")
+
+
+def unshare(flags: int) -> None:
+    """Gives the calling thread new namespaces (CLONE_NEW*)."""
+    _checked(lib.md_unshare(flags), f"unshare {flags:#x}")
+
+
+def overlay_view(base: str, lowers: str) -> int:
+    """An O_PATH fd of the layers seen as one tree, read-only and mounted nowhere; it ends when the fd is closed.
+
+    ``lowers`` is joined by ':', top first, relative to ``base``. To list the root, open "." below the fd.
+    """
+    return _checked(lib.md_overlay_view(os.fsencode(base), os.fsencode(lowers)), base)
+
+
+def _checked(result: int, what: str | None) -> int:
+    if result < 0:
+        raise OSError(-result, os.strerror(-result), what)
+    return result
