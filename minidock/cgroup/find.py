@@ -82,7 +82,7 @@ def choose_base(
     touches no container. With systemd 254 or later and ``DelegateSubgroup=daemon`` in the unit, the daemon finds itself
     in ``…/minidock.service/daemon`` with the parent delegated to it, and uses that parent. A delegated unit *without*
     the subgroup is not used: once controllers are handed on in the unit's cgroup, systemd could not put the next
-    daemon into it (EBUSY, no processes in inner nodes), and the service could never be restarted beside live containers.
+    daemon into it (EBUSY, no processes in inner nodes), and could not restart the service while a container lives.
     """
     delegated = delegated or is_delegated
     if own is not None and own.name == "daemon" and delegated(cgroup2.mount / own.parent):

@@ -10,7 +10,9 @@
     --pids-limit                pids.max          a number
 
 All functions here are pure. A limit whose file does not exist on this machine becomes a warning, as in Docker, and
-never a silence. Serves tree.py. See: cgroup-v2.rst, "Controllers"; the OCI runtime spec, config-linux.md. Read next: tree.py.
+never a silence.
+
+Serves tree.py. See: cgroup-v2.rst, "Controllers"; the OCI runtime spec, config-linux.md. Read next: tree.py.
 """
 
 from __future__ import annotations
@@ -199,7 +201,7 @@ def cpu_list(text: str) -> frozenset[int]:
 
 
 def check_available(what: str, wanted: str | None, available: str) -> None:
-    """Docker's refusal of cores or memory nodes that the machine lacks; the kernel itself would ignore them silently."""
+    """Docker's refusal of cores or memory nodes that the machine lacks; the kernel would ignore them in silence."""
     if wanted and not cpu_list(wanted) <= cpu_list(available):
         raise InvalidArgument(
             f"Requested {what} are not available - requested {wanted}, available: {available.strip()}"

@@ -1,8 +1,8 @@
 """What a container has used: the counters of its cgroup, as numbers.
 
 The files are ``cpu.stat`` (which exists even without the cpu controller), ``memory.current``, ``memory.stat``,
-``memory.max``, ``pids.current`` and ``io.stat``. A counter whose controller is missing is None (or empty), so that nobody
-takes "not counted" for "nothing used".
+``memory.max``, ``pids.current`` and ``io.stat``. A counter whose controller is missing is None (or empty), so that
+nobody takes "not counted" for "nothing used".
 
 Serves the API's stats and top. See: cgroup-v2.rst, the "Interface Files" of each controller. Read next: tree.py.
 """

@@ -85,7 +85,7 @@ def containing(mounts: Iterable[Mount], path: Path) -> Mount | None:
 
 
 def cgroup2(mounts: Iterable[Mount]) -> Mount | None:
-    """The cgroup2 mount to work with: writable before read-only, the whole tree before a bind of a part, then the first."""
+    """The cgroup2 mount to work with: writable before read-only, the whole tree before a part of it, then the first."""
     found = [mount for mount in mounts if mount.fstype == "cgroup2"]
     return min(
         found,

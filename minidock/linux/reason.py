@@ -1,6 +1,7 @@
 """What the kernel answered, for people: ``EBUSY (device or resource busy)``, the form of all our messages.
 
-Serves cgroup, network and doctor, wherever an OSError becomes an error of ours. See: errno(3). Read next: wire/errors.py.
+Serves cgroup, network and doctor, wherever an OSError becomes an error of ours. See: errno(3).
+Read next: ../wire/errors.py.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ with all that is plugged in, and another one is refused. Its address is --bip, o
 that the host reaches, chosen once and kept in the database.
 
 All methods block (netlink, SQLite, nft) and may be called from any thread. Serves the engine.
-See: bridge(8), docs of Docker's bridge driver. Look: ip -d link show minidock0. Read next: veth.py, leases.py, firewall.py.
+See: bridge(8), Docker's page on its bridge driver. Look: ip -d link show minidock0. Read next: veth.py, firewall.py.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ class Bridge:
         Raises Unavailable with what this machine lacks, Conflict where the name or the subnet is someone else's.
         Order: forwarding is switched on last, so that at no moment the host forwards what the rules would drop.
         """
-        firewall.program()
+        firewall.require()
         try:
             with _one_at_a_time(), Netlink() as kernel, contextlib.ExitStack() as undo:
                 self._state = None
@@ -126,7 +126,7 @@ class Bridge:
             )
 
     def _choose(self, kernel: Netlink, links: dict[str, Link], row: _Row | None) -> IPv4Interface:
-        """--bip; else the subnet that we have, while it is in use or overlaps nothing; else the first free candidate."""
+        """--bip; else what we have, while it is in use or overlaps nothing; else the first free candidate."""
         ours = {link.index for link in links.values() if link.alias == self.mark}
         routes = [route.destination for route in netlink.routes(kernel) if route.index not in ours]
         if self._wish is not None:

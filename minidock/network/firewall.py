@@ -18,10 +18,9 @@ Serves bridge.py. See: nft(8). Look: nft list table inet minidock-minidock0. Rea
 
 from __future__ import annotations
 
-import shutil
-import subprocess
 from ipaddress import IPv4Network
 
+from minidock.linux import nft
 from minidock.wire.errors import Unavailable
 
 _HINT = "install nftables (apt install nftables); containers can still use --network none or host"
@@ -58,24 +57,22 @@ def table_of(bridge: str) -> str:
 
 def apply(bridge: str, subnet: IPv4Network) -> None:
     """Makes or replaces the table; all of it or nothing. Raises Unavailable with nft's own words."""
-    _nft(f"write the rules of {bridge}", ruleset(bridge, subnet))
+    _load(f"write the rules of {bridge}", ruleset(bridge, subnet))
 
 
 def remove(bridge: str) -> None:
     """Removes the table; one that does not exist is fine (add, delete)."""
-    _nft(f"remove the rules of {bridge}", f"add table {table_of(bridge)}\ndelete table {table_of(bridge)}\n")
+    _load(f"remove the rules of {bridge}", f"add table {table_of(bridge)}\ndelete table {table_of(bridge)}\n")
 
 
-def program() -> str:
-    """The path of nft. Raises Unavailable where it is not installed."""
-    found = shutil.which("nft") or shutil.which("nft", path="/usr/sbin:/sbin")
-    if found is None:
+def require() -> None:
+    """Raises Unavailable where the program nft is not installed."""
+    if nft.find() is None:
         raise Unavailable("find nft: the program is not installed", _HINT)
-    return found
 
 
-def _nft(what: str, script: str) -> None:
-    done = subprocess.run([program(), "-f", "-"], check=False, input=script, capture_output=True, text=True, timeout=30)
-    if done.returncode != 0:
-        reason = next((line for line in done.stderr.splitlines() if line.strip()), f"nft exited {done.returncode}")
-        raise Unavailable(f"{what}: {reason.strip()}", "nft needs CAP_NET_ADMIN and nf_tables with NAT in the kernel")
+def _load(what: str, script: str) -> None:
+    require()
+    complaint = nft.load(script)
+    if complaint:
+        raise Unavailable(f"{what}: {complaint}", "nft needs CAP_NET_ADMIN and nf_tables with NAT in the kernel")

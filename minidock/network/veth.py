@@ -15,9 +15,10 @@ import os
 import socket
 from dataclasses import dataclass
 
+from minidock.linux.netns import in_thread
 from minidock.network import netlink
 from minidock.network.netlink import Netlink
-from minidock.network.sandbox import Endpoint, Sandbox, enter_new_netns, in_thread
+from minidock.network.sandbox import Endpoint, Sandbox, enter_new_sandbox
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ def plug(port: Port, endpoint: Endpoint) -> Sandbox:
 
 def _plug(port: Port, endpoint: Endpoint) -> Sandbox:
     with contextlib.ExitStack() as undo, Netlink() as host:
-        fd = enter_new_netns()
+        fd = enter_new_sandbox()
         undo.callback(os.close, fd)
         pair = netlink.new_veth(port.name, port.bridge, port.mtu, endpoint.interface, endpoint.mac, fd)
         try:

@@ -1,0 +1,115 @@
+"""The doctor's questions about networking: can there be a bridge with rules, and will others' rules let it through?
+
+The bridge, a veth pair and the rules are made for real, in a network namespace that ends with the thread that made it.
+The last check looks at the host itself: where Docker or ufw set the FORWARD policy to drop, our accept does not help,
+since each base chain on a hook decides alone (see network/firewall.py).
+
+Serves doctor.py. See: nft(8), "ADDRESS FAMILIES" and "CHAINS". Read next: check.py, ../network/firewall.py.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from minidock.linux import nft
+from minidock.linux.check import Check, guarded
+from minidock.linux.netns import enter_new_netns, in_thread
+
+_RULES = "table inet t { chain c { type nat hook postrouting priority srcnat; ip saddr 192.0.2.0/24 masquerade; }; }"
+_STILL = "containers can use --network none or host meanwhile"
+
+
+def checks(bridge: str) -> list[Check]:
+    """What the default network needs, then what may stand in its way."""
+    return [
+        guarded("bridge", bridge_and_veth),
+        guarded("nft", masquerade),
+        guarded("ip_forward", lambda: ip_forward(Path("/proc"))),
+        guarded("forward policy", lambda: forward_policy(bridge)),
+    ]
+
+
+def bridge_and_veth() -> Check:
+    """Makes one of each."""
+    return in_thread(_make_bridge_and_veth)
+
+
+def _make_bridge_and_veth() -> Check:
+    # Here, since the import takes a fifth of a second, and the daemon may run without any network.
+    from pyroute2 import IPRoute, NetlinkError
+
+    os.close(enter_new_netns())
+    with IPRoute() as ip:
+        for kind in ("bridge", "veth"):
+            try:
+                ip.link("add", ifname=f"probe-{kind}", kind=kind)
+            except NetlinkError as error:
+                detail = f"no {kind} can be made: {os.strerror(error.code).lower()}"
+                return Check("bridge", "fail", detail, f"modprobe {kind}; {_STILL}")
+    return Check("bridge", "ok", "bridges and veth pairs can be made")
+
+
+def masquerade() -> Check:
+    """Loads such a rule with the nft program."""
+    if nft.find() is None:
+        return Check("nft", "fail", "the program nft is not installed", f"apt install nftables; {_STILL}")
+    complaint = in_thread(_load_masquerade)
+    if complaint:
+        return Check(
+            "nft", "fail", f"masquerade can't be set up: {complaint}", f"modprobe nf_tables nft_masq; {_STILL}"
+        )
+    return Check("nft", "ok", f"{nft.find()} works, masquerade included")
+
+
+def _load_masquerade() -> str:
+    os.close(enter_new_netns())
+    return nft.load(_RULES)
+
+
+def ip_forward(proc: Path) -> Check:
+    """The daemon switches it on; it can't where /proc/sys is read-only."""
+    file = proc / "sys/net/ipv4/ip_forward"
+    if file.read_text().strip() == "1":
+        return Check("ip_forward", "ok", "on")
+    if os.access(file, os.W_OK):
+        return Check("ip_forward", "ok", "off; the daemon switches it on with its bridge")
+    return Check("ip_forward", "fail", "off, and it can't be written", f"sysctl net.ipv4.ip_forward=1; {_STILL}")
+
+
+def forward_policy(bridge: str) -> Check:
+    """Whether someone else's rules drop what our bridge sends out."""
+    try:
+        rules = json.loads(nft.ruleset())
+    except OSError as error:
+        return Check("forward policy", "warn", f"can't be told: {error}", "apt install nftables, and run it as root")
+    return judge_forwarding(rules.get("nftables", []), bridge)
+
+
+def judge_forwarding(ruleset: list[dict[str, Any]], bridge: str) -> Check:
+    """Reads an nft ruleset in JSON: base chains on the forward hook that drop what no rule of theirs accepts.
+
+    A rule outside of our table that names the bridge is taken as someone's exception for it.
+    """
+    chains = [entry["chain"] for entry in ruleset if "chain" in entry]
+    dropping = [
+        f"{chain['family']} {chain['table']} {chain['name']}"
+        for chain in chains
+        if chain.get("hook") == "forward" and chain.get("policy") == "drop" and chain["family"] in ("ip", "inet")
+    ]
+    others = [entry["rule"] for entry in ruleset if "rule" in entry and entry["rule"]["table"] != f"minidock-{bridge}"]
+    if not dropping or f'"{bridge}"' in json.dumps(others):
+        return Check("forward policy", "ok", "nothing drops what the bridge forwards")
+    detail = f"chain {', '.join(dropping)} drops what it does not know: containers can't reach beyond this host"
+    return Check("forward policy", "warn", detail, _way_through({chain["name"] for chain in chains}, bridge))
+
+
+def _way_through(chains: set[str], bridge: str) -> str:
+    """The rule that lets the bridge pass, in the words of whoever made the chain."""
+    if "DOCKER-USER" not in chains and any(name.startswith("ufw-") for name in chains):
+        return f"ufw route allow in on {bridge}"
+    chain = "DOCKER-USER" if "DOCKER-USER" in chains else "FORWARD"
+    answers = "-m conntrack --ctstate RELATED,ESTABLISHED"
+    return f"iptables -I {chain} -i {bridge} -j ACCEPT; iptables -I {chain} -o {bridge} {answers} -j ACCEPT"

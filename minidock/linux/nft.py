@@ -1,0 +1,41 @@
+"""The nft program: rules go into the kernel as one script, of which all or nothing takes effect.
+
+nft and not the netlink protocol below it: the script is what nft(8) documents, and what a reader can try by hand.
+Serves network/firewall.py and the doctor. See: nft(8), "RULESET". Read next: ../network/firewall.py.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+
+
+def find() -> str | None:
+    """The path of nft, which a user's PATH may not have; None where it is not installed."""
+    return shutil.which("nft") or shutil.which("nft", path="/usr/sbin:/sbin")
+
+
+def load(script: str) -> str:
+    """Carries a script out in the calling thread's network namespace. Returns "" or the first line of nft's complaint.
+
+    Raises FileNotFoundError without the program.
+    """
+    done = _run("-f", "-", script=script)
+    if done.returncode == 0:
+        return ""
+    return next((line.strip() for line in done.stderr.splitlines() if line.strip()), f"nft exited {done.returncode}")
+
+
+def ruleset() -> str:
+    """All rules of the calling thread's network namespace, as JSON. Raises OSError with nft's complaint."""
+    done = _run("-j", "list", "ruleset")
+    if done.returncode != 0:
+        raise OSError(done.stderr.strip() or f"nft exited {done.returncode}")
+    return done.stdout
+
+
+def _run(*arguments: str, script: str = "") -> subprocess.CompletedProcess[str]:
+    program = find()
+    if program is None:
+        raise FileNotFoundError("nft")
+    return subprocess.run([program, *arguments], check=False, input=script, capture_output=True, text=True, timeout=30)
