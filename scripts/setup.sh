@@ -50,7 +50,6 @@ python_packages() {
 test_packages() {
     want_program skopeo skopeo
     want_program strace strace
-    want_program clang-format clang-format
 }
 
 install_missing() {
@@ -68,7 +67,8 @@ install_missing() {
 build_inputs() { find pyproject.toml setup.py csrc -path csrc/build -prune -o -type f -newer "$1" -print 2>/dev/null; }
 
 python_environment() {
-    local python stamp=$venv/.minidock-built
+    local python extras=rootfs stamp=$venv/.minidock-built
+    if [ -n "$with_tests" ]; then extras=rootfs,test stamp=$stamp-for-tests; fi
     if ! "$venv/bin/python" -c 'import pip' 2>/dev/null; then
         python=$(find_python) || die "no Python 3.11 or newer found (tried python3.14 … python3.11, python3)"
         say "making .venv with $python"
@@ -76,11 +76,12 @@ python_environment() {
         "$python" -m venv "$venv"
     fi
     if [ ! -e "$stamp" ] || [ -n "$(build_inputs "$stamp")" ] || ! built; then
-        say "installing the package and compiling csrc/ into .venv"
+        say "installing the package with [$extras] into .venv, compiling csrc/"
         touch "$venv/.minidock-building"
-        "$venv/bin/python" -m pip install -q --disable-pip-version-check -e '.[test]'
+        "$venv/bin/python" -m pip install -q --disable-pip-version-check -e ".[$extras]"
         built || die "the build left no minidock/_shim*.so or no minidock/linux/minidock-monitor"
         mv "$venv/.minidock-building" "$stamp"
+        [ -z "$with_tests" ] || cp -p "$stamp" "$venv/.minidock-built"
     fi
 }
 
