@@ -27,15 +27,12 @@ LIBSECCOMP = """
     struct scmp_version { unsigned int major; unsigned int minor; unsigned int micro; };
     struct scmp_arg_cmp { unsigned int arg; int op; uint64_t datum_a; uint64_t datum_b; };
     #define __NR_SCMP_ERROR ...
-    #define SCMP_FLTATR_ACT_DEFAULT ...
     #define SCMP_FLTATR_ACT_BADARCH ...
-    #define SCMP_FLTATR_CTL_NNP ...
     #define SCMP_FLTATR_CTL_OPTIMIZE ...
     const struct scmp_version *seccomp_version(void);
     scmp_filter_ctx seccomp_init(uint32_t def_action);
     void seccomp_release(scmp_filter_ctx ctx);
     int seccomp_attr_set(scmp_filter_ctx ctx, int attr, uint32_t value);
-    uint32_t seccomp_arch_native(void);
     uint32_t seccomp_arch_resolve_name(const char *arch_name);
     int seccomp_arch_add(scmp_filter_ctx ctx, uint32_t arch_token);
     int seccomp_syscall_resolve_name(const char *name);
@@ -43,7 +40,6 @@ LIBSECCOMP = """
     int seccomp_rule_add_array(scmp_filter_ctx ctx, uint32_t action, int syscall, unsigned int arg_cnt,
                                const struct scmp_arg_cmp *arg_array);
     int seccomp_export_bpf(const scmp_filter_ctx ctx, int fd);
-    int seccomp_export_pfc(const scmp_filter_ctx ctx, int fd);
 """
 
 ffibuilder = FFI()

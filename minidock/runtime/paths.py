@@ -2,8 +2,8 @@
 
 /proc and /sys are not files but doors into the kernel, and not all of what lies behind them is namespaced: /proc/kcore
 is the machine's memory, /proc/sysrq-trigger reboots it. The doors that nobody needs are masked (a file by a bind of
-/dev/null, a directory by an empty read-only tmpfs), those that are read by ordinary programs become read-only. The lists
-are Docker's; ``--privileged`` has neither.
+/dev/null, a directory by an empty read-only tmpfs), those that are read by ordinary programs become read-only. The
+lists are Docker's; ``--privileged`` has neither.
 
 Serves runtime/plan.py (steps ``mount``, ``mask`` and ``readonly``). Read next: docs/steps/mask.md, docs/steps/mount.md.
 """

@@ -1,6 +1,6 @@
 """The seccomp profile of a container: which system calls it may make.
 
-Some 360 of the kernel's 400 calls are harmless in a container, about 40 need a capability to be, and the rest (keyrings,
+Some 360 of the kernel's calls are harmless in a container, about 40 need a capability to be, and the rest (keyrings,
 io_uring, kexec, userfaultfd …) only add attack surface. The default profile, ``seccomp-default.json``, is our own in
 Docker's format and with Docker's decisions; each of its rules says in a comment what it is for. It differs from the
 profile of Docker Engine 29 (moby/profiles 0.2.3) in two places, on purpose:
@@ -13,8 +13,8 @@ profile of Docker Engine 29 (moby/profiles 0.2.3) in two places, on purpose:
   no such family exists.
 
 A profile is resolved for a capability set, this architecture and this kernel, then compiled by libseccomp
-(seccomp_bpf.py). That takes some 20 ms, so programs are kept: in memory, and in a directory of the daemon's that the next
-daemon finds again.
+(seccomp_bpf.py). That takes some 20 ms, so programs are kept: in memory, and in a directory of the daemon's that the
+next daemon finds again.
 
 Serves runtime/plan.py (step ``seccomp``). Read next: seccomp_syntax.py, seccomp_bpf.py, docs/steps/seccomp.md.
 """
@@ -86,7 +86,7 @@ class SeccompProfile:
 
     @classmethod
     def parse(cls, text: str | bytes, source: str = "as given") -> SeccompProfile:
-        """The profile in a text, as the docker CLI sends it. ``source`` names it in messages. Raises InvalidArgument."""
+        """The profile in a text, as the docker CLI sends it; ``source`` is for messages. Raises InvalidArgument."""
         data = text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text
         return cls(hashlib.sha256(data).hexdigest(), source, parse(data, source))
 

@@ -201,7 +201,7 @@ def _block(wanted: Filter, younger: list[Call], architecture: str) -> bytes:
 def _young(wanted: Filter, younger: list[Call], architecture: str) -> bytes:
     """The calls that libseccomp does not know, and ENOSYS for those that the profile can't have known.
 
-    The first instruction skips it all for the older calls, which are nearly all there are; x32's (bit 30) are not meant.
+    The first instruction skips it all for the older calls, nearly all there are; x32's (bit 30) are not meant.
     """
     pairs = [(_number(architecture, call.name), call) for call in younger if not call.arguments]
     answers = {number: call.action for number, call in reversed(pairs) if number is not None}

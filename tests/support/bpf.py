@@ -1,8 +1,8 @@
 """Two small machines that run what the kernel would run: a seccomp filter, and a device program.
 
-They let unit tests ask "what would the kernel answer?" for any system call or device, without root and without doing it.
-Only the instructions that libseccomp and minidock emit are known; another is an error. Whoever doubts these machines
-finds the same programs in the real kernel in tests/root.
+They let unit tests ask "what would the kernel answer?" for any system call or device, without root and without doing
+it. Only the instructions that libseccomp and minidock emit are known; another is an error. Whoever doubts these
+machines finds the same programs in the real kernel in tests/root.
 """
 
 from __future__ import annotations
@@ -61,8 +61,9 @@ def may(program: bytes, type_: str, major: int, minor: int, access: str) -> bool
         if opcode == 0x61:
             assert source == 1, "loads are from the context"
             (registers[destination],) = struct.unpack_from("<I", context, offset)
-        elif opcode in (0x16, 0x56):
-            if (registers[destination] == constant & MASK32) == (opcode == 0x16):
+        elif opcode in (0x46, 0x56):
+            any_, equal = registers[destination] & constant, registers[destination] == constant & MASK32
+            if any_ if opcode == 0x46 else not equal:
                 pc += offset
         else:
             registers[destination] = _calculate(opcode, registers[destination], registers[source], constant) & MASK32
@@ -77,9 +78,6 @@ def _calculate(opcode: int, left: int, right: int, constant: int) -> int:
     return {
         0xB4: constant,
         0xBC: right,
-        0x44: left | constant,
         0x54: left & constant,
-        0x5C: left & right,
-        0xA4: left ^ constant,
         0x74: left >> (constant & 31),
     }[opcode]

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import stat
+from itertools import product
 from pathlib import Path
+from random import Random
 
 import pytest
 
@@ -89,6 +91,33 @@ def test_wildcards_stand_for_any_number() -> None:
         and not may(program, "c", 187, 0, "r")
         and not may(program, "b", 188, 0, "r")
     )
+
+
+def test_the_program_answers_as_the_rules_do_when_they_are_read_one_by_one() -> None:
+    """Random rules that overlap in every way, against the plain meaning of a list in which the last word wins."""
+    random = Random(5)
+    numbers = [None, 0, 1, 2]
+
+    def any_rule() -> DeviceRule:
+        access = random.choice(["r", "w", "m", "rw", "rm", "rwm"])
+        major, minor = random.choice(numbers), random.choice(numbers)
+        return DeviceRule(random.random() < 0.6, random.choice("abc"), major, minor, access)
+
+    for _ in range(150):
+        rules = [any_rule() for _ in range(random.randrange(9))]
+        program = compile_rules(rules)
+        for type_, major, minor, letter in product("bc", range(3), range(3), "rwm"):
+            expected = False
+            for rule in rules:
+                fits = rule.type in ("a", type_) and rule.major in (None, major) and rule.minor in (None, minor)
+                expected = rule.allow if fits and letter in rule.access else expected
+            assert may(program, type_, major, minor, letter) == expected, (rules, type_, major, minor, letter)
+
+
+def test_rules_without_end_are_refused() -> None:
+    rules = [rule for i in range(100) for rule in (parse_rule(f"c {i}:* r"), parse_rule(f"c *:{i} w"))]
+    with pytest.raises(InvalidArgument, match="too many device rules"):
+        compile_rules(rules)
 
 
 def test_a_rule_reads_as_docker_writes_it() -> None:
