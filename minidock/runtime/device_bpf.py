@@ -77,7 +77,7 @@ def entries(rules: Sequence[DeviceRule]) -> list[Entry]:
 
     The narrow come before the wide. Where a rule for a major crosses one for a minor, the device at the crossing gets
     an entry of its own. So all rules that fit a device also fit the whole of its first entry, and the entry's rights
-    are those rules', read in order. What no entry fits is denied. Raises InvalidArgument for a list that grows too long.
+    are those rules', read in order. What no entry fits is denied. Raises InvalidArgument for a list grown too long.
     """
     patterns = {(type_, rule.major, rule.minor): None for rule in rules for type_ in _types(rule)}
     majors = [(type_, major) for type_, major, minor in patterns if major is not None and minor is None]
