@@ -1,7 +1,7 @@
 """The control socket of a monitor, seen from the daemon: its place, its messages. csrc/control.h draws the protocol.
 
-The socket is a file in a 0700 directory. Its path may be longer than the 108 bytes that sockaddr_un has, so it is always
-reached through a descriptor of the directory, as /proc/self/fd/N/control.
+The socket is a file in a 0700 directory. Its path may be longer than the 108 bytes that sockaddr_un has, so it is
+always reached through a descriptor of the directory, as /proc/self/fd/N/control.
 
 Serves monitor.py.
 """

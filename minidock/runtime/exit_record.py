@@ -1,7 +1,7 @@
 """The exit record: what a monitor leaves behind about the end of its container (csrc/exitrecord.h).
 
-It may have been written while no daemon ran. A file that is not exactly what a monitor writes counts as missing: better an
-error than an exit code that was never there.
+It may have been written while no daemon ran. A file that is not exactly what a monitor writes counts as missing: better
+an error than an exit code that was never there.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ _FINISHED = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{9}Z", re.ASCII)
 class Exit:
     """How a container ended.
 
-    ``code`` is what it passed to exit(2), or 128 + ``signal``; ``finished`` is RFC 3339, empty if nobody knows; ``error``
-    says what is wrong when the code is not the container's own (255 then).
+    ``code`` is what it passed to exit(2), or 128 + ``signal``; ``finished`` is RFC 3339, empty if nobody knows;
+    ``error`` says what is wrong when the code is not the container's own (255 then).
     """
 
     code: int

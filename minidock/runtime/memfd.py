@@ -1,8 +1,8 @@
 """Sealed memfds: files without a name that nobody can change any more, the monitor's program and its plans.
 
 The program that enters a container must not be a file that the container could write to through /proc/self/exe
-(CVE-2019-5736): it is executed from a sealed copy in memory. One copy serves all monitors, so its pages exist once however
-many containers run. See: memfd_create(2), fcntl(2) "File seals".
+(CVE-2019-5736): it is executed from a sealed copy in memory. One copy serves all monitors, so its pages exist once
+however many containers run. See: memfd_create(2), fcntl(2) "File seals".
 
 Serves monitor.py and the daemon's start.
 """
@@ -14,7 +14,7 @@ import fcntl
 import os
 from pathlib import Path
 
-MONITOR = Path(__file__).resolve().parent.parent / "linux" / "minidock-monitor"
+from minidock.linux import shim
 
 # From <linux/memfd.h> and <linux/fcntl.h> of Linux 6.3; older kernels answer EINVAL.
 _MFD_NOEXEC_SEAL = 0x8
@@ -24,9 +24,9 @@ _F_SEAL_EXEC = 0x20
 _SEALS = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
 
 
-def load_binary(path: Path = MONITOR) -> int:
-    """A sealed memfd of the monitor's program; made once per daemon. Raises OSError with the path."""
-    with path.open("rb") as program:
+def load_binary(path: Path | None = None) -> int:
+    """A sealed memfd of the monitor's program (the installed one); made once per daemon. Raises OSError."""
+    with (path or shim.monitor_path()).open("rb") as program:
         return sealed("minidock-monitor", program.read(), executable=True)
 
 

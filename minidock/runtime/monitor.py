@@ -1,11 +1,11 @@
 """The daemon's end of a monitor: spawn it or find it again, start the container, hand clients over, learn of the exit.
 
-A monitor (csrc/monitor.c) outlives the daemon. All that connects the two is a Unix socket in the monitor's directory, so
-a new daemon can `adopt` what an old one has `spawn`ed, and gets the same object. The exit record in that directory speaks
-when no monitor is left to.
+A monitor (csrc/monitor.c) outlives the daemon. All that connects the two is a Unix socket in the monitor's directory,
+so a new daemon can `adopt` what an old one has `spawn`ed, and gets the same object. The exit record in that directory
+speaks when no monitor is left to.
 
-Everything runs on the daemon's event loop, without threads: the socket never blocks, and spawning does not fork the daemon
-(linux/shim.py). Read next: control.py (the messages), plan.py (what is started), csrc/monitor.c (the other end).
+Everything runs on the daemon's event loop, without threads: the socket never blocks, and spawning does not fork the
+daemon (linux/shim.py). Read next: control.py (the messages), plan.py (what is started), csrc/monitor.c (the other end).
 """
 
 from __future__ import annotations
@@ -59,8 +59,8 @@ class Monitor:
     """A connection to a monitor.
 
     ``state`` is waiting, running or exited; ``pid`` and ``pidfd`` are those of the container's first process (0 and -1
-    before the start); ``exited`` resolves when the container has ended, all its output is with its clients and in its log,
-    and the exit record is written. Nothing but `close` ends the connection from this side.
+    before the start); ``exited`` resolves when the container has ended, all its output is with its clients and in its
+    log, and the exit record is written. Nothing but `close` ends the connection from this side.
     """
 
     def __init__(self, ident: str, directory: Path, sock: socket.socket, plan: bytes = b"") -> None:
@@ -81,8 +81,8 @@ class Monitor:
     async def spawn(cls, ident: str, directory: Path, binary: int, plan: bytes, fds: Sequence[int]) -> Monitor:
         """A new monitor, waiting for `start`.
 
-        Makes ``directory`` (0700). ``binary`` is `load_binary`'s; ``fds`` are what the plan calls fd:0, fd:1 …; both stay
-        the caller's. Raises OSError, ServerError; nothing is left then.
+        Makes ``directory`` (0700). ``binary`` is `load_binary`'s; ``fds`` are what the plan calls fd:0, fd:1 …; both
+        stay the caller's. Raises OSError, ServerError; nothing is left then.
         """
         first, sock = _launch(ident, directory, binary, plan, fds)
         monitor = cls(ident, directory, sock, plan)
@@ -258,8 +258,8 @@ class Monitor:
 def _launch(ident: str, directory: Path, binary: int, plan: bytes, fds: Sequence[int]) -> tuple[int, socket.socket]:
     """The monitor's directory and socket, our connection to it, and the process: in this order.
 
-    We connect before anybody accepts, so that from the first moment on a monitor has a connection whose end tells it that
-    it is not wanted any more. Gives the process to reap, which the monitor forks off, and the connection.
+    We connect before anybody accepts, so that from the first moment on a monitor has a connection whose end tells it
+    that it is not wanted any more. Gives the process to reap, which the monitor forks off, and the connection.
     """
     with ExitStack() as undo, ExitStack() as ours:
         os.mkdir(directory, 0o700)
