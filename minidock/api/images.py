@@ -1,0 +1,176 @@
+"""Images: pull, load, import, list, inspect, history, tag, remove.
+
+Pull and import answer with a status while nothing has been said yet, and in-stream afterwards; load always in-stream,
+as dockerd does. Archives are read from the socket as they come, through a blocking file that a thread reads.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+import os
+from collections.abc import Coroutine
+from typing import TYPE_CHECKING, Any
+
+from minidock.api import errors
+from minidock.api.body import parse_json
+from minidock.api.filters import Filters, glob
+from minidock.api.progress import Progress
+from minidock.api.render import image as render
+from minidock.api.render.system import go_architecture
+from minidock.api.request import Request
+from minidock.api.response import Answer, json_answer
+from minidock.image.model import Auth, Image
+from minidock.wire import times
+from minidock.wire.errors import InvalidArgument, NotImplemented
+
+if TYPE_CHECKING:
+    from minidock.engine.engine import Engine
+
+
+async def create(engine: Engine, request: Request) -> None:
+    """POST /images/create: pull, or import from the body"""
+    source = request.text("fromSrc")
+    if source == "-":
+        await _import(engine, request)
+    elif source:
+        raise NotImplemented("import from a URL: not there in minidock", "fetch it with curl and import from stdin")
+    else:
+        await _pull(engine, request)
+
+
+async def _pull(engine: Engine, request: Request) -> None:
+    _check_platform(request.text("platform"))
+    reference = joined(request.text("fromImage"), request.text("tag"))
+    credentials = auth(request.header(b"x-registry-auth"))
+    progress = Progress(request.stream())
+    request.follow()
+    await _report(request, progress, engine.pull(reference, credentials, progress))
+
+
+async def _import(engine: Engine, request: Request) -> None:
+    _check_platform(request.text("platform"))
+    repository = request.text("repo")
+    reference = joined(repository, request.text("tag")) if repository else None
+    progress = Progress(request.stream())
+    changes = request.query.get("changes", [])
+    body = request.reader()
+    image = await engine.import_image(body, reference, request.text("message"), changes)
+    progress.put({"status": image.id})
+
+
+async def load(engine: Engine, request: Request) -> None:
+    """POST /images/load"""
+    stream = request.stream()
+    progress = Progress(stream, quiet=request.flag("quiet"))
+    progress.begun = True
+    await _report(request, progress, engine.load(request.reader(), progress))
+    stream.open()
+
+
+async def _report(request: Request, progress: Progress, work: Coroutine[Any, Any, object]) -> None:
+    """Does the work; an error becomes a status before the first line, a line of its own after it."""
+    try:
+        await work
+    except Exception as error:
+        if not progress.begun:
+            raise
+        _, text = errors.explain(error, f"{request.method} {request.path}")
+        progress.fail(text)
+    progress.flush()
+
+
+def joined(name: str, tag: str) -> str:
+    """Repository and tag as one reference; a digest comes as a tag. Without a tag: the store's default, latest."""
+    if not name:
+        raise InvalidArgument("invalid reference format: the name is empty")
+    if not tag:
+        return name
+    return f"{name}@{tag}" if ":" in tag else f"{name}:{tag}"
+
+
+def _check_platform(platform: str) -> None:
+    own = f"linux/{go_architecture(os.uname().machine)}"
+    if platform and platform != "linux" and not (platform + "/").startswith(own + "/"):
+        raise NotImplemented(f"images for {platform}: this machine runs {own}", "leave --platform out")
+
+
+def auth(header: str) -> Auth | None:
+    """X-Registry-Auth: base64url of JSON, with or without padding. ``{}`` and ``null`` mean nobody."""
+    if not header:
+        return None
+    padded = header.translate(str.maketrans("+/", "-_")) + "=" * (-len(header) % 4)
+    try:
+        value = parse_json(base64.urlsafe_b64decode(padded))
+    except (binascii.Error, ValueError, InvalidArgument):
+        raise InvalidArgument("invalid X-Registry-Auth header: want base64 of JSON") from None
+    if not value:
+        return None
+    if not isinstance(value, dict) or not all(isinstance(field, str) for field in value.values()):
+        raise InvalidArgument("invalid X-Registry-Auth header: want an object of strings")
+    fields = ("username", "password", "identitytoken", "registrytoken")
+    return Auth(*(value.get(name, "") for name in fields))
+
+
+async def list_(engine: Engine, request: Request) -> Answer:
+    """GET /images/json"""
+    wanted = request.filters("before", "dangling", "label", "reference", "since", "until")
+    images = await asyncio.to_thread(_choose, engine, wanted)
+    return json_answer([render.summary(image, request.version) for image in images])
+
+
+def _choose(engine: Engine, wanted: Filters) -> list[Image]:
+    """The images that a filter leaves, newest first. Reads the database."""
+    dangling = wanted.flag("dangling")
+    older = [render.created(engine.images.resolve(name).created) for name in wanted.get("before")]
+    newer = [render.created(engine.images.resolve(name).created) for name in wanted.get("since")]
+    older += [times.parse_query_time(text) // times.SECOND for text in wanted.get("until")]
+    found = [
+        image
+        for image in engine.images.list()
+        if wanted.labels(image.config.labels)
+        and (dangling is None or dangling is not bool(image.tags))
+        and all(render.created(image.created) < bound for bound in older)
+        and all(render.created(image.created) > bound for bound in newer)
+        and _called(image, wanted)
+    ]
+    return sorted(found, key=lambda image: render.created(image.created), reverse=True)
+
+
+def _called(image: Image, wanted: Filters) -> bool:
+    """Whether one of its names fits a pattern of ``reference``, with or without the tag."""
+    if "reference" not in wanted:
+        return True
+    names = {name for tag in image.tags for name in (tag, tag.rpartition(":")[0])}
+    names |= {name for digest in image.digests for name in (digest, digest.partition("@")[0])}
+    return any(glob(pattern, name) for pattern in wanted.get("reference") for name in names)
+
+
+async def inspect(engine: Engine, request: Request) -> Answer:
+    """GET /images/{image}/json"""
+    image, lowers = await asyncio.to_thread(_with_layers, engine, request.name)
+    return json_answer(render.inspect(image, lowers))
+
+
+def _with_layers(engine: Engine, name: str) -> tuple[Image, list[str]]:
+    image = engine.images.resolve(name)
+    return image, [f"{engine.images.layers_dir}/{lower}" for lower in engine.images.lowers(image)]
+
+
+async def history(engine: Engine, request: Request) -> Answer:
+    """GET /images/{image}/history"""
+    image = await asyncio.to_thread(engine.images.resolve, request.name)
+    sizes = await asyncio.to_thread(engine.images.layer_sizes, image)
+    return json_answer(render.history(image, sizes))
+
+
+async def tag(engine: Engine, request: Request) -> Answer:
+    """POST /images/{image}/tag"""
+    await engine.tag_image(request.name, joined(request.text("repo"), request.text("tag")))
+    return Answer(201)
+
+
+async def remove(engine: Engine, request: Request) -> Answer:
+    """DELETE /images/{image}"""
+    return json_answer(render.removed(await engine.remove_image(request.name, request.flag("force"))))

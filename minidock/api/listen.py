@@ -1,0 +1,149 @@
+"""Listening sockets: the unix socket, those that systemd hands over, and loopback TCP for who insists.
+
+Whoever can connect is root on this machine. So the unix socket is never reachable more widely than it will be in the
+end: it is bound under a private name and the strictest umask, gets its group and mode, and then its name. And TCP is
+refused without TLS, except on loopback and by an explicit flag.
+See: unix(7), sd_listen_fds(3).
+"""
+
+from __future__ import annotations
+
+import fcntl
+import grp
+import logging
+import os
+import socket
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from minidock.wire.errors import Conflict, Forbidden, InvalidArgument, Unavailable
+
+BACKLOG = 4096
+LONGEST_PATH = 107
+_FIRST_INHERITED = 3
+_LOOPBACK = {"127.0.0.1": socket.AF_INET, "localhost": socket.AF_INET, "[::1]": socket.AF_INET6}
+
+log = logging.getLogger("minidock.api")
+
+
+def open_unix(path: Path, group: str) -> socket.socket:
+    """Listens on ``path``, mode 0660, owner root:group; "" leaves the group as it is.
+
+    A socket file that nobody listens on is replaced; one that somebody listens on is not touched.
+    Raises Conflict, InvalidArgument, Unavailable.
+    """
+    gid = _group_id(group)
+    private = path.with_name(f".{path.name}.{os.getpid()}")
+    if len(os.fsencode(private)) > LONGEST_PATH:
+        raise InvalidArgument(
+            f"listen on {path}: a socket's path can have {LONGEST_PATH - 12} bytes", "use a shorter one"
+        )
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+    try:
+        with _directory_locked(path.parent):
+            _check_unused(path)
+            _bind_privately(sock, private)
+            if gid is not None:
+                os.chown(private, -1, gid)
+            os.chmod(private, 0o660)
+            sock.listen(BACKLOG)
+            os.rename(private, path)
+    except OSError as error:
+        sock.close()
+        private.unlink(missing_ok=True)
+        raise Unavailable(f"listen on {path}: {(error.strerror or str(error)).lower()}") from None
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def _bind_privately(sock: socket.socket, path: Path) -> None:
+    path.unlink(missing_ok=True)
+    before = os.umask(0o177)
+    try:
+        sock.bind(str(path))
+    finally:
+        os.umask(before)
+
+
+@contextmanager
+def _directory_locked(directory: Path) -> Iterator[None]:
+    """Two daemons that start at once must not both find the path unused."""
+    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(fd)
+
+
+def _check_unused(path: Path) -> None:
+    try:
+        mode = os.lstat(path).st_mode
+    except FileNotFoundError:
+        return
+    if not stat.S_ISSOCK(mode):
+        raise Conflict(f"listen on {path}: something that is no socket is there", "move it away, or give another -H")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        try:
+            probe.connect(str(path))
+        except ConnectionRefusedError:
+            return
+    raise Conflict(f"listen on {path}: another daemon listens there", "stop it, or give another -H")
+
+
+def _group_id(group: str) -> int | None:
+    if not group:
+        return None
+    if group.isascii() and group.isdigit() and len(group) < 10:
+        return int(group)
+    try:
+        return grp.getgrnam(group).gr_gid
+    except KeyError:
+        log.warning("group %s does not exist: only root can use the socket (groupadd --system %s)", group, group)
+        return None
+
+
+def open_tcp(host: str, allow_insecure: bool) -> socket.socket:
+    """Listens on ``tcp://127.0.0.1:PORT``. Raises Forbidden for any other address, and without the flag."""
+    address, _, port = host.removeprefix("tcp://").rpartition(":")
+    if not host.startswith("tcp://") or not (port.isascii() and port.isdigit() and len(port) < 6 and int(port) < 65536):
+        raise InvalidArgument(f"invalid -H {host}", "unix:///PATH, fd://, or tcp://127.0.0.1:PORT")
+    if address not in _LOOPBACK:
+        raise Forbidden(
+            f"listen on {host}: whoever can connect is root, and TLS is not available yet",
+            "use unix:///run/minidock.sock, and ssh from elsewhere",
+        )
+    if not allow_insecure:
+        raise Forbidden(
+            f"listen on {host}: every user of this machine, and no password, would be root",
+            "give --allow-insecure-tcp if that is what you want",
+        )
+    sock = socket.socket(_LOOPBACK[address], socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind(("::1" if address == "[::1]" else "127.0.0.1", int(port)))
+        sock.listen(BACKLOG)
+    except OSError as error:
+        sock.close()
+        raise Unavailable(f"listen on {host}: {(error.strerror or str(error)).lower()}") from None
+    return sock
+
+
+def inherited() -> list[socket.socket]:
+    """The sockets that systemd opened for us (LISTEN_FDS), none if it did not. The variables go, so that no child
+    takes them for its own."""
+    pid, count = os.environ.pop("LISTEN_PID", ""), os.environ.pop("LISTEN_FDS", "")
+    os.environ.pop("LISTEN_FDNAMES", None)
+    if pid != str(os.getpid()) or not (count.isascii() and count.isdigit() and len(count) < 4):
+        return []
+    sockets = []
+    for fd in range(_FIRST_INHERITED, _FIRST_INHERITED + int(count)):
+        os.set_inheritable(fd, False)
+        sock = socket.socket(fileno=fd)
+        sock.setblocking(False)
+        sockets.append(sock)
+    return sockets

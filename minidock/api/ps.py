@@ -1,0 +1,133 @@
+"""Which containers a list shows: ``all``, ``limit`` and the filters of ``docker ps``.
+
+See: Docker Engine API, ContainerList. Two rules are easily missed: a filter on status, and a limit, show stopped
+containers without ``all``; a filter on the exit code does not.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from minidock.api.request import Request
+from minidock.engine.model import Container, Status
+from minidock.wire.errors import InvalidArgument, NotFound
+
+if TYPE_CHECKING:
+    from minidock.engine.engine import Engine
+
+FILTERS = (
+    "ancestor",
+    "before",
+    "exited",
+    "expose",
+    "health",
+    "id",
+    "is-task",
+    "isolation",
+    "label",
+    "name",
+    "network",
+    "publish",
+    "since",
+    "status",
+    "volume",
+)
+_HEALTH = ("none", "starting", "healthy", "unhealthy")
+
+
+class Selection:
+    """The choice that a request makes. Raises InvalidArgument for a filter that can't be."""
+
+    def __init__(self, request: Request) -> None:
+        self.filters = request.filters(*FILTERS)
+        self.limit = max(request.integer("limit") or 0, 0)
+        self._statuses = {_member(value) for value in self.filters.get("status")}
+        self._codes = {_code(value) for value in self.filters.get("exited")}
+        self.all = request.flag("all") or self.limit > 0 or bool(self._statuses)
+        for value in self.filters.get("health"):
+            if value not in _HEALTH:
+                raise InvalidArgument(f"invalid filter 'health={value}'", f"one of {', '.join(_HEALTH)}")
+
+    @property
+    def needs_images(self) -> bool:
+        """Whether the choice depends on what image names stand for."""
+        return "ancestor" in self.filters
+
+    def resolve_images(self, engine: Engine) -> set[str]:
+        """The ids of the images that ``ancestor`` names; unknown ones match nothing. Blocks."""
+        found = set()
+        for name in self.filters.get("ancestor"):
+            try:
+                found.add(engine.images.resolve(name).id)
+            except NotFound:
+                continue
+        return found
+
+    def choose(self, containers: list[Container], images: set[str] | None) -> list[Container]:
+        """Of all containers, newest first, those to show."""
+        containers = self._between(containers)
+        chosen = [c for c in containers if self._shows(c) and (images is None or c.definition.image_id in images)]
+        return chosen[: self.limit] if self.limit else chosen
+
+    def _between(self, containers: list[Container]) -> list[Container]:
+        """``before`` and ``since``: older, or newer, than another container."""
+        for value in self.filters.get("before"):
+            containers = containers[_place(containers, value) + 1 :]
+        for value in self.filters.get("since"):
+            containers = containers[: _place(containers, value)]
+        return containers
+
+    def _shows(self, container: Container) -> bool:
+        state, wanted = container.state, self.filters
+        if not self.all and not state.alive:
+            return False
+        if self._statuses and state.status not in self._statuses:
+            return False
+        if self._codes and (state.status is not Status.EXITED or state.exit_code not in self._codes):
+            return False
+        return (
+            wanted.pattern("name", container.name, f"/{container.name}")
+            and wanted.pattern("id", container.id)
+            and wanted.labels(container.config.labels)
+            and wanted.exact("network", container.host.network_mode, *_network_ids(container))
+            and wanted.exact("volume", *_volumes(container))
+            and wanted.exact("expose", *_ports(container))
+            and wanted.exact("health", "none")
+            and wanted.flag("is-task") is not True
+            and "publish" not in wanted  # no port is published yet
+        )
+
+
+def _member(value: str) -> Status:
+    try:
+        return Status(value)
+    except ValueError:
+        raise InvalidArgument(
+            f"invalid filter 'status={value}'", f"one of {', '.join(s.value for s in Status)}"
+        ) from None
+
+
+def _code(value: str) -> int:
+    if not value.isascii() or not value.isdigit() or len(value) > 3:
+        raise InvalidArgument(f"invalid filter 'exited={value}'", "an exit code from 0 to 255")
+    return int(value)
+
+
+def _place(containers: list[Container], reference: str) -> int:
+    for index, container in enumerate(containers):
+        if reference.removeprefix("/") == container.name or container.id.startswith(reference):
+            return index
+    raise NotFound(f"No such container: {reference}")
+
+
+def _network_ids(container: Container) -> tuple[str, ...]:
+    return (container.state.endpoint.network_id,) if container.state.endpoint else ()
+
+
+def _volumes(container: Container) -> list[str]:
+    return [text for point in container.definition.mounts for text in (point.name, point.destination) if text]
+
+
+def _ports(container: Container) -> list[str]:
+    """``80/tcp`` is found by that and by ``80``."""
+    return [text for port in container.config.exposed_ports or {} for text in (port, port.removesuffix("/tcp"))]

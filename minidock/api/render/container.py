@@ -1,0 +1,209 @@
+"""Containers as JSON: the row of a list, and inspect.
+
+Times are seconds in lists and RFC 3339 in inspect. ``State`` has five booleans beside its one word because clients read
+either. Nothing is mounted on the host, so ``MergedDir`` is where a running container's root can really be seen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from minidock.engine.codec import encode
+from minidock.engine.model import Container, EndpointRecord, MountPoint, State, Status
+from minidock.wire import times
+
+_LEFT_OUT_OF_HOST = (
+    "Annotations", "StorageOpt", "Tmpfs", "Sysctls", "Runtime", "Mounts", "Init",
+)  # fmt: skip
+_LEFT_OUT_OF_CONFIG = (
+    "ExposedPorts", "Healthcheck", "NetworkDisabled", "MacAddress", "StopSignal", "StopTimeout", "Shell",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Place:
+    """What inspect shows beside the record: where files are, what runs in it, the ids of networks by name."""
+
+    directory: Path
+    log_path: Path
+    lowers: tuple[str, ...] = ()
+    exec_ids: tuple[str, ...] = ()
+    network_ids: Mapping[str, str] | None = None
+
+
+def summary(container: Container, image: str, network_ids: Mapping[str, str]) -> dict[str, Any]:
+    """A row of GET /containers/json. ``image``: the name to show."""
+    return {
+        "Id": container.id,
+        "Names": [f"/{container.name}"],
+        "Image": image,
+        "ImageID": container.definition.image_id,
+        "Command": command(container),
+        "Created": container.created // times.SECOND,
+        "Ports": _exposed(container) if container.state.alive else [],
+        "Labels": dict(container.config.labels),
+        "State": container.state.status.value,
+        "Status": status_text(container.state),
+        "HostConfig": {"NetworkMode": container.host.network_mode},
+        "NetworkSettings": {"Networks": _networks(container, network_ids)},
+        "Mounts": [mount(point) for point in container.definition.mounts],
+    }
+
+
+def command(container: Container) -> str:
+    """Path and arguments; what has a blank in it stands in quotes."""
+    arguments = [f"'{word}'" if " " in word else word for word in container.definition.args]
+    return " ".join([container.definition.path, *arguments])
+
+
+def status_text(state: State) -> str:
+    """``Up 3 seconds``, ``Exited (1) 2 minutes ago``: composed here, because clients only print it."""
+    if state.alive:
+        suffix = " (Paused)" if state.status is Status.PAUSED else ""
+        return f"Up {times.human_duration(times.now() - state.started_at)}{suffix}"
+    if state.status is Status.RESTARTING:
+        return f"Restarting ({state.exit_code}) {times.ago(state.finished_at)}"
+    if state.status is Status.REMOVING:
+        return "Removal In Progress"
+    if state.status is Status.DEAD:
+        return "Dead"
+    if not state.started_at:
+        return "Created"
+    return f"Exited ({state.exit_code}) {times.ago(state.finished_at)}"
+
+
+def _exposed(container: Container) -> list[dict[str, Any]]:
+    """Ports that the image or the user named; none is published yet."""
+    ports = []
+    for port in container.config.exposed_ports or {}:
+        number, _, protocol = port.partition("/")
+        if number.isdigit():
+            ports.append({"PrivatePort": int(number), "Type": protocol or "tcp"})
+    return ports
+
+
+def mount(point: MountPoint) -> dict[str, Any]:
+    """A mount point; only a volume has a name and a driver."""
+    value: dict[str, Any] = {"Type": point.type}
+    if point.name:
+        value["Name"] = point.name
+    value |= {"Source": point.source, "Destination": point.destination}
+    if point.driver:
+        value["Driver"] = point.driver
+    return value | {"Mode": point.mode, "RW": point.rw, "Propagation": point.propagation}
+
+
+def _networks(container: Container, network_ids: Mapping[str, str]) -> dict[str, Any]:
+    name = container.host.network_mode
+    return {name: _endpoint(container.state.endpoint, network_ids.get(name, "") if container.state.alive else "")}
+
+
+def _endpoint(record: EndpointRecord | None, network_id: str) -> dict[str, Any]:
+    return {
+        "IPAMConfig": None,
+        "Links": None,
+        "Aliases": None,
+        "MacAddress": record.mac if record else "",
+        "NetworkID": record.network_id if record else network_id,
+        "EndpointID": record.endpoint_id if record else "",
+        "Gateway": record.gateway if record else "",
+        "IPAddress": record.address if record else "",
+        "IPPrefixLen": record.prefix if record else 0,
+        "IPv6Gateway": "",
+        "GlobalIPv6Address": "",
+        "GlobalIPv6PrefixLen": 0,
+        "DriverOpts": None,
+        "DNSNames": None,
+    }
+
+
+def inspect(container: Container, place: Place) -> dict[str, Any]:
+    """GET /containers/{c}/json."""
+    definition = container.definition
+    return {
+        "Id": container.id,
+        "Created": times.rfc3339(container.created),
+        "Path": definition.path,
+        "Args": list(definition.args),
+        "State": _state(container.state),
+        "Image": definition.image_id,
+        "ResolvConfPath": str(place.directory / "resolv.conf"),
+        "HostnamePath": str(place.directory / "hostname"),
+        "HostsPath": str(place.directory / "hosts"),
+        "LogPath": str(place.log_path) if container.host.log_config.type == "json-file" else "",
+        "Name": f"/{container.name}",
+        "RestartCount": container.restart_count,
+        "Driver": "overlay2",
+        "Platform": definition.platform,
+        "MountLabel": "",
+        "ProcessLabel": "",
+        "AppArmorProfile": "",
+        "ExecIDs": list(place.exec_ids) or None,
+        "HostConfig": _without_empty(encode(container.host), _LEFT_OUT_OF_HOST),
+        "GraphDriver": _graph_driver(container, place),
+        "Mounts": [mount(point) for point in definition.mounts],
+        "Config": _without_empty(encode(container.config), _LEFT_OUT_OF_CONFIG),
+        "NetworkSettings": _network_settings(container, place.network_ids or {}),
+    }
+
+
+def _state(state: State) -> dict[str, Any]:
+    return {
+        "Status": state.status.value,
+        "Running": state.alive or state.status is Status.RESTARTING,
+        "Paused": state.status is Status.PAUSED,
+        "Restarting": state.status is Status.RESTARTING,
+        "OOMKilled": state.oom_killed,
+        "Dead": state.status is Status.DEAD,
+        "Pid": state.pid,
+        "ExitCode": state.exit_code,
+        "Error": state.error,
+        "StartedAt": times.rfc3339(state.started_at),
+        "FinishedAt": times.rfc3339(state.finished_at),
+    }
+
+
+def _without_empty(value: dict[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
+    """dockerd leaves these keys out where they say nothing; clients ask whether they are there."""
+    return {name: element for name, element in value.items() if element or name not in names}
+
+
+def _graph_driver(container: Container, place: Place) -> dict[str, Any]:
+    state = container.state
+    data = {
+        "LowerDir": ":".join(place.lowers),
+        "MergedDir": f"/proc/{state.pid}/root" if state.alive else "",
+        "UpperDir": str(place.directory / "upper"),
+        "WorkDir": str(place.directory / "work"),
+    }
+    return {"Data": data, "Name": "overlay2"}
+
+
+def _network_settings(container: Container, network_ids: Mapping[str, str]) -> dict[str, Any]:
+    state = container.state
+    networks = _networks(container, network_ids)
+    first = networks[container.host.network_mode]
+    ports = {port if "/" in port else f"{port}/tcp": None for port in container.config.exposed_ports or {}}
+    return {
+        "Bridge": "",
+        "SandboxID": "",
+        "SandboxKey": f"/proc/{state.pid}/ns/net" if state.alive else "",
+        "Ports": ports if state.alive else {},
+        "HairpinMode": False,
+        "LinkLocalIPv6Address": "",
+        "LinkLocalIPv6PrefixLen": 0,
+        "SecondaryIPAddresses": None,
+        "SecondaryIPv6Addresses": None,
+        "EndpointID": first["EndpointID"],
+        "Gateway": first["Gateway"],
+        "GlobalIPv6Address": "",
+        "GlobalIPv6PrefixLen": 0,
+        "IPAddress": first["IPAddress"],
+        "IPPrefixLen": first["IPPrefixLen"],
+        "IPv6Gateway": "",
+        "MacAddress": first["MacAddress"],
+        "Networks": networks,
+    }

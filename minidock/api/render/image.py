@@ -1,0 +1,127 @@
+"""Images as JSON: the row of a list, inspect, history, and what a removal did.
+
+An image's Config has all the keys of a container's, because clients index them; what minidock doesn't keep of an image
+(its parent, Docker's version) is empty.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from minidock.wire import times
+
+if TYPE_CHECKING:
+    from minidock.image.model import History, Image, ImageConfig, Removed
+
+
+def created(text: str) -> int:
+    """An image's creation in seconds; 0 for an image that does not say, as reproducible ones do not."""
+    return times.parse_rfc3339(text) // times.SECOND
+
+
+def summary(image: Image, version: tuple[int, int]) -> dict[str, Any]:
+    """A row of GET /images/json. Before API 1.43 an image without a name was called <none>."""
+    tags, digests = list(image.tags), list(image.digests)
+    if version < (1, 43):
+        tags, digests = tags or ["<none>:<none>"], digests or ["<none>@<none>"]
+    return {
+        "Containers": -1,
+        "Created": created(image.created),
+        "Id": image.id,
+        "Labels": dict(image.config.labels) or None,
+        "ParentId": "",
+        "RepoDigests": digests,
+        "RepoTags": tags,
+        "SharedSize": -1,
+        "Size": image.size,
+    }
+
+
+def inspect(image: Image, lowers: Sequence[str]) -> dict[str, Any]:
+    """GET /images/{image}/json. ``lowers``: the layers' directories, top first."""
+    upper = {"UpperDir": lowers[0]} if lowers else {}
+    below = {"LowerDir": ":".join(lowers[1:])} if len(lowers) > 1 else {}
+    value: dict[str, Any] = {
+        "Id": image.id,
+        "RepoTags": list(image.tags),
+        "RepoDigests": list(image.digests),
+        "Parent": "",
+        "Comment": image.comment,
+        "Created": image.created or times.NEVER,
+        "DockerVersion": "",
+        "Author": image.author,
+        "Config": _config(image.config),
+        "Architecture": image.architecture,
+    }
+    if image.variant:
+        value["Variant"] = image.variant
+    return value | {
+        "Os": image.os,
+        "Size": image.size,
+        "GraphDriver": {"Data": below | upper, "Name": "overlay2"},
+        "RootFS": {"Type": "layers", "Layers": list(image.diff_ids)},
+        "Metadata": {"LastTagTime": times.NEVER},
+    }
+
+
+def _config(config: ImageConfig) -> dict[str, Any]:
+    """The image's half of a container's Config, with all the keys of a whole one: clients index them."""
+    value: dict[str, Any] = {
+        "Hostname": "",
+        "Domainname": "",
+        "User": config.user,
+        "AttachStdin": False,
+        "AttachStdout": False,
+        "AttachStderr": False,
+    }
+    if config.exposed_ports:
+        value["ExposedPorts"] = {port: {} for port in config.exposed_ports}
+    value |= {
+        "Tty": False,
+        "OpenStdin": False,
+        "StdinOnce": False,
+        "Env": list(config.env),
+        "Cmd": list(config.cmd) or None,
+    }
+    if config.healthcheck:
+        value["Healthcheck"] = dict(config.healthcheck)
+    value |= {
+        "Image": "",
+        "Volumes": {path: {} for path in config.volumes} or None,
+        "WorkingDir": config.working_dir,
+        "Entrypoint": list(config.entrypoint) or None,
+        "OnBuild": list(config.on_build) or None,
+        "Labels": dict(config.labels) or None,
+    }
+    if config.stop_signal:
+        value["StopSignal"] = config.stop_signal
+    if config.shell:
+        value["Shell"] = list(config.shell)
+    return value
+
+
+def history(image: Image, layer_sizes: Sequence[int]) -> list[dict[str, Any]]:
+    """GET /images/{image}/history, newest first. ``layer_sizes``: lowest layer first.
+
+    An image that tells nothing of its history, or less than its layers, has a row for each layer that is left.
+    """
+    sizes = list(layer_sizes)
+    told = [_step(entry, 0 if entry.empty_layer or not sizes else sizes.pop(0)) for entry in image.history]
+    rows = [*told, *[_row("", 0, "", size) for size in sizes]] or [_row("", 0, image.comment, image.size)]
+    rows[-1] |= {"Id": image.id, "Tags": list(image.tags) or None}
+    return rows[::-1]
+
+
+def _step(entry: History, size: int) -> dict[str, Any]:
+    return _row(entry.created_by, created(entry.created), entry.comment, size)
+
+
+def _row(by: str, at: int, comment: str, size: int) -> dict[str, Any]:
+    """Steps below the top one have no image of their own here, and Docker has a word for that."""
+    return {"Comment": comment, "Created": at, "CreatedBy": by, "Id": "<missing>", "Size": size, "Tags": None}
+
+
+def removed(rows: Sequence[Removed]) -> list[dict[str, str]]:
+    """What DELETE /images/{image} did."""
+    return [{"Untagged": row.untagged} if row.untagged else {"Deleted": row.deleted} for row in rows]

@@ -1,0 +1,81 @@
+"""Volumes: list, create, inspect, remove.
+
+Files and rows are the engine's (engine/volumes.py), whose calls block: hence the threads. The only driver is ``local``.
+See: Docker Engine API 1.45, Volume.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from minidock.api.request import Request
+from minidock.api.response import Answer, json_answer
+from minidock.engine.codec import decode
+from minidock.engine.requests import VolumeRecord
+from minidock.wire import times
+from minidock.wire.errors import NotFound, NotImplemented
+
+if TYPE_CHECKING:
+    from minidock.engine.engine import Engine
+
+
+@dataclass(frozen=True)
+class CreateBody:
+    """The body of ``POST /volumes/create``."""
+
+    name: str = ""
+    driver: str = ""
+    driver_opts: dict[str, str] = field(default_factory=dict)
+    labels: dict[str, str] = field(default_factory=dict)
+
+
+async def list_(engine: Engine, request: Request) -> Answer:
+    """GET /volumes"""
+    wanted = request.filters("dangling", "driver", "label", "name")
+    used = {point.name for container in engine.containers() for point in container.definition.mounts}
+    dangling = wanted.flag("dangling")
+    found = [
+        _shown(record)
+        for record in await asyncio.to_thread(engine.volumes.list)
+        if wanted.pattern("name", record.name)
+        and wanted.exact("driver", "local")
+        and wanted.labels(record.labels)
+        and (dangling is None or dangling is (record.name not in used))
+    ]
+    return json_answer({"Volumes": found, "Warnings": None})
+
+
+async def create(engine: Engine, request: Request) -> Answer:
+    """POST /volumes/create: idempotent by name"""
+    body = decode(CreateBody, await request.json())
+    if body.driver not in ("", "local"):
+        raise NotFound(f'create {body.name}: plugin "{body.driver}" not found')
+    if body.driver_opts:
+        raise NotImplemented("volume options: not there yet in minidock", "create it without --opt")
+    record = await asyncio.to_thread(engine.volumes.create, body.name, body.labels)
+    return json_answer(_shown(record), 201)
+
+
+async def inspect(engine: Engine, request: Request) -> Answer:
+    """GET /volumes/{v}"""
+    return json_answer(_shown(await asyncio.to_thread(engine.volumes.get, request.name)))
+
+
+async def remove(engine: Engine, request: Request) -> Answer:
+    """DELETE /volumes/{v}"""
+    await asyncio.to_thread(engine.volumes.remove, request.name, request.flag("force"))
+    return Answer(204)
+
+
+def _shown(record: VolumeRecord) -> dict[str, object]:
+    return {
+        "CreatedAt": times.rfc3339(record.created - record.created % times.SECOND),
+        "Driver": "local",
+        "Labels": record.labels or None,
+        "Mountpoint": record.mountpoint,
+        "Name": record.name,
+        "Options": None,
+        "Scope": "local",
+    }
