@@ -10,7 +10,7 @@ help: ## list the targets
 setup: ## install what is missing, make .venv, compile csrc/, build the images
 	@scripts/setup.sh
 
-setup-test:
+setup-test: ## setup, and what only the tests need (docker CLI, registry, skopeo, strace, linters)
 	@scripts/setup.sh --test
 
 run: setup ## start the daemon if none answers, then a shell in a real Alpine (no terminal: a short tour)

@@ -78,7 +78,9 @@ python_environment() {
     if [ ! -e "$stamp" ] || [ -n "$(build_inputs "$stamp")" ] || ! built; then
         say "installing the package with [$extras] into .venv, compiling csrc/"
         touch "$venv/.minidock-building"
-        "$venv/bin/python" -m pip install -q --disable-pip-version-check --use-pep517 -e ".[$extras]"
+        # compat: a plain path entry; the import hook of the other editable mode would slow each start of the client.
+        "$venv/bin/python" -m pip install -q --disable-pip-version-check --use-pep517 \
+            --config-settings editable_mode=compat -e ".[$extras]"
         built || die "the build left no minidock/_shim*.so or no minidock/linux/minidock-monitor"
         mv "$venv/.minidock-building" "$stamp"
         [ -z "$with_tests" ] || cp -p "$stamp" "$venv/.minidock-built"

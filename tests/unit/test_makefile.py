@@ -1,0 +1,32 @@
+"""The Makefile and the scripts behind it: `make help` lists every target, and every script says what it is."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+
+from tests.support.sources import TOP
+
+
+def test_make_help_lists_every_target() -> None:
+    targets = set(re.findall(r"^([a-z-]+):", (TOP / "Makefile").read_text(), re.MULTILINE))
+    done = subprocess.run(["make", "help"], cwd=TOP, capture_output=True, text=True, check=True)
+    listed = {line.split()[1]: line.split()[2:] for line in done.stdout.splitlines()}
+    assert listed.keys() == targets
+    assert all(len(words) > 2 for words in listed.values())
+
+
+def test_every_script_parses_and_says_what_it_is() -> None:
+    for script in sorted((TOP / "scripts").glob("*.sh")):
+        subprocess.run(["bash", "-n", script], check=True)
+        head = script.read_text().splitlines()[:8]
+        assert sum(line.startswith("# ") for line in head) >= 3, script.name
+
+
+def test_every_relative_link_of_the_documents_leads_somewhere() -> None:
+    wrong = []
+    for document in [*TOP.glob("*.md"), *(TOP / "docs").rglob("*.md"), *(TOP / "rootfs").glob("*.md")]:
+        for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", document.read_text()):
+            if "://" not in target and not (document.parent / target).exists():
+                wrong.append(f"{document.relative_to(TOP)}: {target}")
+    assert not wrong, "\n".join(wrong)
