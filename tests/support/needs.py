@@ -41,7 +41,7 @@ def _overlay() -> str | None:
 def _bridge() -> str | None:
     script = """
         ip link add br0 type bridge
-        ip link add a type veth peer name b
+        ip link add name a type veth peer name b
         ip link set a master br0
         nft add table inet t
         nft 'add chain inet t c { type nat hook postrouting priority 100; }'
