@@ -41,8 +41,8 @@ def _overlay() -> str | None:
 def _bridge() -> str | None:
     script = """
         ip link add br0 type bridge
-        ip link add name a type veth peer name b
-        ip link set a master br0
+        ip link add veth0 type veth peer name veth1
+        ip link set veth0 master br0
         nft add table inet t
         nft 'add chain inet t c { type nat hook postrouting priority 100; }'
         nft add rule inet t c masquerade
