@@ -16,7 +16,8 @@ import resource
 import signal
 import socket
 import sys
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from ipaddress import IPv4Interface
 from pathlib import Path
 from typing import Any
@@ -36,7 +37,8 @@ from minidock.engine.parts import Parts
 from minidock.engine.settings import Settings
 from minidock.engine.trash import Trash
 from minidock.engine.volumes import Volumes
-from minidock.image.store import ImageStore, RegistryConfig
+from minidock.image.model import RegistryConfig
+from minidock.image.store import ImageStore
 from minidock.linux import doctor
 from minidock.network.bridge import Bridge
 from minidock.runtime.monitor import load_binary
@@ -80,7 +82,7 @@ _CONFIG_KEYS = {
 @click.option("--doctor", "examine", is_flag=True, help="Say as JSON what this machine has and lacks, and end.")
 @click.version_option(VERSION, "-v", "--version", message="minidockd version %(version)s, API " + API_VERSION)
 @click.pass_context
-def main(context: click.Context, **flags: Any) -> None:
+def main(context: click.Context, /, **flags: Any) -> None:
     """The minidock daemon: containers behind a Docker-compatible API."""
     try:
         flags = _with_config_file(context, flags)
@@ -242,15 +244,15 @@ def _make_roots(settings: Settings) -> None:
         os.umask(before)
 
 
-def _lock(data_root: Path) -> Any:
+@contextmanager
+def _lock(data_root: Path) -> Iterator[None]:
     """One daemon a data root: a lock that goes with the process, however it ends."""
-    file = open(data_root / "minidock.lock", "w")
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        file.close()
-        raise Unavailable(f"another minidockd uses {data_root}", "stop it, or give another --data-root") from None
-    return file
+    with (data_root / "minidock.lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise Unavailable(f"another minidockd uses {data_root}", "stop it, or give another --data-root") from None
+        yield
 
 
 def _cgroups(settings: Settings) -> CgroupTree:

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from ipaddress import IPv4Address
 from pathlib import Path
 
 from minidock.engine import create, mounts, rights, users
-from minidock.engine.model import Config, Container, EndpointRecord, HostConfig
+from minidock.engine.model import Config, Container, EndpointRecord
 from minidock.engine.requests import ExecRequest
 from minidock.engine.settings import Settings
-from minidock.image.store import Image, ImageStore
+from minidock.image.model import Image
+from minidock.image.store import ImageStore
 from minidock.linux import shim
 from minidock.network import etc
 from minidock.runtime import paths
@@ -30,7 +30,6 @@ from minidock.runtime.spec import (
     Spec,
     Supervision,
 )
-from minidock.wire.errors import InvalidArgument
 
 DEFAULT_PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _GENERATED = (("resolv.conf", "/etc/resolv.conf"), ("hostname", "/etc/hostname"), ("hosts", "/etc/hosts"))
@@ -38,8 +37,8 @@ _GENERATED = (("resolv.conf", "/etc/resolv.conf"), ("hostname", "/etc/hostname")
 
 @dataclass(frozen=True)
 class Place:
-    """Where this start happens: paths and cgroups, whether the network namespace comes as fd 0, and whether it is ``fresh``:
-    only a plan is wanted, and the container's directories are not there."""
+    """Where this start happens: paths and cgroups, whether the network namespace comes as fd 0, and whether it is
+    ``fresh``: only a plan is wanted, and the container's directories are not there."""
 
     settings: Settings
     images: ImageStore
@@ -90,7 +89,7 @@ def _overlay(container: Container, image: Image, place: Place, directory: Path) 
         lowers=tuple(place.images.lowers(image)),
         upper=str(directory / "upper"),
         work=str(directory / "work"),
-        # Without its syncs an overlay is quicker to take down, and unsafe after a power cut: for what won't outlive one.
+        # Without its syncs an overlay is quicker to take down, and unsafe after a power cut, which --rm won't outlive.
         volatile=container.host.auto_remove,
     )
 
@@ -175,8 +174,8 @@ def write_etc_files(container: Container, directory: Path, endpoint: EndpointRec
         hosts = Path("/etc/hosts").read_text() if os.path.exists("/etc/hosts") else etc.render_hosts(config.hostname)
         resolv = Path("/etc/resolv.conf").read_text() if os.path.exists("/etc/resolv.conf") else ""
     else:
-        address = IPv4Address(endpoint.address) if endpoint else None
-        hosts = etc.render_hosts(config.hostname, address, extra_hosts(host), config.domainname)
+        address = endpoint.address if endpoint else None
+        hosts = etc.render_hosts(config.hostname, address, host.extra_hosts or (), config.domainname)
         resolv = ""
     if host.network_mode != "host" or host.dns or host.dns_search or host.dns_options:
         text = etc.host_resolv_conf()
@@ -185,17 +184,6 @@ def write_etc_files(container: Container, directory: Path, endpoint: EndpointRec
         path = directory / name
         path.write_text(text)
         path.chmod(0o644)
-
-
-def extra_hosts(host: HostConfig) -> list[tuple[str, str]]:
-    """--add-host NAME:ADDRESS as (name, address). Raises InvalidArgument."""
-    pairs = []
-    for entry in host.extra_hosts or ():
-        name, separator, address = entry.partition(":")
-        if not (name and separator and address):
-            raise InvalidArgument(f"bad format for add-host: {entry!r}", "write NAME:ADDRESS")
-        pairs.append((name, address.strip("[]")))
-    return pairs
 
 
 def exec_spec(

@@ -14,7 +14,8 @@ import enum
 import functools
 import types
 import typing
-from typing import Any, TypeVar
+from collections.abc import Hashable
+from typing import Any, TypeVar, cast
 
 from minidock.wire.errors import InvalidArgument
 
@@ -28,8 +29,9 @@ def key(name: str, **options: Any) -> Any:
 
 
 @functools.cache
-def _fields(cls: type) -> tuple[tuple[str, str, Any], ...]:
+def _fields(cls: Hashable) -> tuple[tuple[str, str, Any], ...]:
     """(attribute, JSON key, type) of each field."""
+    assert isinstance(cls, type) and dataclasses.is_dataclass(cls)
     hints = typing.get_type_hints(cls)
     found = []
     for field in dataclasses.fields(cls):
@@ -43,7 +45,7 @@ def decode(cls: type[T], value: Any, where: str = "") -> T:
     if not isinstance(value, dict):
         raise InvalidArgument(f"invalid {where or 'body'}: want an object, got {_kind(value)}")
     given = {}
-    for attribute, name, hint in _fields(cls):
+    for attribute, name, hint in _fields(cast(Hashable, cls)):
         if value.get(name) is not None:
             given[attribute] = _value(hint, value[name], f"{where}.{name}" if where else name)
     return cls(**given)
@@ -60,7 +62,7 @@ def _value(hint: Any, value: Any, where: str) -> Any:
     if origin is dict:
         return _mapping(typing.get_args(hint)[1], value, where)
     if dataclasses.is_dataclass(hint):
-        return decode(typing.cast(type, hint), value, where)
+        return decode(cast(type, hint), value, where)
     if isinstance(hint, type) and issubclass(hint, enum.Enum):
         return _enum(hint, value, where)
     return _scalar(hint, value, where)
@@ -127,7 +129,7 @@ def _kind(value: Any) -> str:
 def encode(value: Any) -> Any:
     """The opposite: a dataclass (or a tuple, dict, enum, scalar) → what json.dumps takes, with Docker's keys."""
     if dataclasses.is_dataclass(value):
-        return {name: encode(getattr(value, attribute)) for attribute, name, _ in _fields(type(value))}
+        return {name: encode(getattr(value, attribute)) for attribute, name, _ in _fields(cast(Hashable, type(value)))}
     if isinstance(value, tuple):
         return [encode(element) for element in value]
     if isinstance(value, dict):

@@ -17,7 +17,7 @@ from minidock.engine.containers import Containers
 from minidock.engine.model import Config, Container, Definition, HostConfig, LogConfig, MountPoint
 from minidock.engine.requests import CreateRequest
 from minidock.engine.volumes import Volumes
-from minidock.image.store import Image, ImageConfig
+from minidock.image.model import Image, ImageConfig
 from minidock.wire import names, signals, times, units
 from minidock.wire.errors import Conflict, InvalidArgument, NotImplemented
 
@@ -86,19 +86,19 @@ def merge(config: Config, image: ImageConfig) -> Config:
         config,
         entrypoint=entrypoint,
         cmd=command,
-        env=_merge_env(tuple(image.env or ()), config.env),
+        env=_merge_env(image.env, config.env),
         user=config.user or image.user,
         working_dir=config.working_dir or image.working_dir,
-        labels={**(image.labels or {}), **config.labels},
-        volumes={path: {} for path in [*(image.volumes or {}), *(config.volumes or {})]} or None,
-        exposed_ports={port: {} for port in [*(image.exposed_ports or {}), *(config.exposed_ports or {})]} or None,
+        labels={**image.labels, **config.labels},
+        volumes={path: {} for path in [*image.volumes, *(config.volumes or {})]} or None,
+        exposed_ports={port: {} for port in [*image.exposed_ports, *(config.exposed_ports or {})]} or None,
         stop_signal=config.stop_signal or image.stop_signal,
-        shell=config.shell or (tuple(image.shell) if image.shell else None),
+        shell=config.shell or image.shell or None,
     )
 
 
 def _merge_env(image: tuple[str, ...], own: tuple[str, ...]) -> tuple[str, ...]:
-    """The image's variables, overridden by name. ``NAME`` without "=" takes one away, in the request as in the image."""
+    """The image's variables, overridden by name. ``NAME`` without "=" takes one away."""
     merged: dict[str, str | None] = {}
     for entry in (*image, *own):
         name, assigned, _ = entry.partition("=")

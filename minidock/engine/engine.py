@@ -37,9 +37,10 @@ from minidock.engine.requests import (
 from minidock.engine.restore import restore
 from minidock.engine.waits import check as check_condition
 from minidock.engine.waits import done
-from minidock.image.store import Auth, Image, Progress, Removed
+from minidock.image.model import Auth, Image, Removed
+from minidock.image.progress import Progress
 from minidock.linux import doctor
-from minidock.linux.doctor import Check
+from minidock.linux.check import Check
 from minidock.runtime.plan import container_plan
 from minidock.wire import names, times
 from minidock.wire.errors import Conflict, InvalidArgument, NotImplemented

@@ -1,8 +1,8 @@
 """Start, stop, kill, pause, remove; and what happens when a container ends by itself.
 
-Each container has a lock that holds one change of its life at a time. ``stop`` and ``kill`` take no lock: they only send
-signals, and the end is noticed by the watcher, whoever caused it. A start pushes the undo of each thing right after the
-thing, and drops them all as its last act; so a start that fails at any point leaves nothing.
+Each container has a lock that holds one change of its life at a time. ``stop`` and ``kill`` take no lock: they only
+send signals, and the end is noticed by the watcher, whoever caused it. A start pushes the undo of each thing right
+after the thing, and drops them all as its last act; so a start that fails at any point leaves nothing.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import asyncio
 import errno
 import logging
 import os
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 
 from minidock.engine import bundle, create, reports
@@ -19,8 +19,8 @@ from minidock.engine.containers import Live
 from minidock.engine.model import Container, EndpointRecord, Status
 from minidock.engine.parts import Parts
 from minidock.engine.requests import WaitResult
-from minidock.network.bridge import isolated_netns
-from minidock.runtime.monitor import Exit, Monitor
+from minidock.network.sandbox import Endpoint, isolated_netns
+from minidock.runtime.monitor import Exit, Monitor, StartFailed
 from minidock.runtime.plan import container_plan, encode
 from minidock.wire import names, signals, times
 from minidock.wire.errors import Conflict, Error, ExecFailed, NotFound, NotModified, StepFailed
@@ -73,7 +73,7 @@ class Lifecycle:
             live.waiting.hand_to(monitor)
             try:
                 results = await monitor.start()
-            except StepFailed as error:
+            except StartFailed as error:
                 reports.write(directory, plan, error.results)
                 raise _as_exec_failure(error, container.definition.path) from None
             undo.push_async_callback(self._kill_and_wait, container.id, monitor)
@@ -98,12 +98,7 @@ class Lifecycle:
         undo.push_async_callback(asyncio.to_thread, bridge.release, container.id)
         sandbox = await asyncio.to_thread(bridge.claim, container.id)
         fds.callback(os.close, sandbox.netns_fd)
-        end = sandbox.endpoint
-        record = EndpointRecord(
-            "bridge", end.network_id, end.endpoint_id, str(end.gateway), str(end.address.ip), end.address.network.prefixlen,
-            end.mac,
-        )  # fmt: skip
-        return [sandbox.netns_fd], record
+        return [sandbox.netns_fd], _record(sandbox.endpoint)
 
     def _running(self, container: Container, live: Live, monitor: Monitor, endpoint: EndpointRecord | None) -> None:
         self._parts.containers.change(
@@ -215,13 +210,11 @@ class Lifecycle:
         if number == 9:
             self._parts.cgroups.kill(container.id)
             return
-        try:
+        with suppress(ProcessLookupError):
             self._parts.containers.live(container).running().signal(number)
-        except ProcessLookupError:
-            pass
 
     async def stop(self, container: Container, timeout: int | None, signal_name: str) -> None:
-        """The stop signal, then KILL after the timeout (seconds; -1 for ever). Raises NotModified if it does not run."""
+        """The stop signal, then KILL after the timeout (seconds; -1: never). Raises NotModified if it does not run."""
         if not container.state.alive:
             raise NotModified(f"container {container.name} is not running")
         config, live = container.config, self._parts.containers.live(container)
@@ -330,6 +323,11 @@ async def _gone(live: Live, seconds: float | None) -> bool:
     return True
 
 
+def _record(end: Endpoint) -> EndpointRecord:
+    address, prefix = str(end.address.ip), end.address.network.prefixlen
+    return EndpointRecord("bridge", end.network_id, end.endpoint_id, str(end.gateway), address, prefix, end.mac)
+
+
 def _as_exec_failure(error: StepFailed, command: str) -> Error:
     """A failed execve is about the command that the user gave, any other step about the machine."""
     if error.step == "execve":
@@ -341,10 +339,8 @@ def _as_exec_failure(error: StepFailed, command: str) -> Error:
 
 def _forget_volatile(directory: Path) -> None:
     """A volatile overlay marks its work directory so that it is not mounted again after a crash; a restart may."""
-    try:
+    with suppress(FileNotFoundError):
         (directory / "work/work/incompat/volatile").rmdir()
-    except (FileNotFoundError, NotADirectoryError):
-        pass
 
 
 def remove_monitor_directory(directory: Path) -> None:

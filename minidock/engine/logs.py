@@ -66,7 +66,7 @@ class _Files:
 
     def _open(self, name: Path) -> bool:
         try:
-            self.all.append(open(name, "rb"))
+            self.all.append(name.open("rb"))
         except FileNotFoundError:
             return False
         return True

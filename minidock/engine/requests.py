@@ -7,7 +7,6 @@ a client's connection that stops being HTTP: the engine hands its socket to the 
 from __future__ import annotations
 
 import socket
-
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -16,7 +15,7 @@ from minidock.engine.model import Config, HostConfig
 
 @dataclass(frozen=True)
 class CreateRequest:
-    """The body and the query of ``POST /containers/create``. ``networks``: network name → endpoint settings as given."""
+    """The body and the query of ``POST /containers/create``. ``networks``: name → endpoint settings as given."""
 
     config: Config
     host: HostConfig

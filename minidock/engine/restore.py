@@ -1,8 +1,8 @@
 """After a start of the daemon: what is written, what is there, and making the two agree.
 
-For each container the database says where it stood; its monitor, if it lives, says where it stands; its exit record says
-how it ended meanwhile. Whatever is there and belongs to nobody (a start that was cut short) is taken away. In the end
-every container is in one legal state, and the machine holds nothing of one that does not run.
+For each container the database says where it stood; its monitor, if it lives, says where it stands; its exit record
+says how it ended meanwhile. Whatever is there and belongs to nobody (a start that was cut short) is taken away. In the
+end every container is in one legal state, and the machine holds nothing of one that does not run.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from pathlib import Path
 from minidock.engine.lifecycle import Lifecycle, remove_monitor_directory, short
 from minidock.engine.model import Container, Status
 from minidock.engine.parts import Parts
-from minidock.runtime.monitor import Exit, Monitor, read_exit_record
+from minidock.runtime.exit_record import lost, read_exit_record
+from minidock.runtime.monitor import Monitor
 from minidock.wire.errors import Error
 
 log = logging.getLogger(__name__)
@@ -45,8 +46,7 @@ async def _restore(parts: Parts, lifecycle: Lifecycle, container: Container) -> 
         lifecycle.watch(container, live, monitor)
         log.info("container %s: runs on, pid %d", short(container), monitor.pid)
     elif container.state.alive:
-        record = read_exit_record(parts.settings.monitor_directory(container.id))
-        ended = record or Exit(255, 0, "", "its monitor is gone and left no exit record")
+        ended = read_exit_record(parts.settings.monitor_directory(container.id)) or lost()
         log.info("container %s: ended meanwhile, exit code %d", short(container), ended.code)
         async with live.lock:
             await lifecycle.finish(container, live, ended)

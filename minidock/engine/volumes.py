@@ -36,7 +36,7 @@ class Volumes:
     def _data(self, name: str) -> Path:
         return self._root / name / "_data"
 
-    def list(self) -> list[VolumeRecord]:
+    def all(self) -> list[VolumeRecord]:
         """All, by name."""
         return [self._record(row) for row in self._db.query("SELECT * FROM volumes ORDER BY name")]
 

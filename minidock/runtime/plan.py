@@ -1,8 +1,9 @@
 """The plan: a container's start as a list of kernel steps. This file answers "what is a container?".
 
-``container_plan`` reads from top to bottom as what happens to a process until it is "in a container"; ``exec_plan`` does
-the same for a process that joins one. Python only decides here: a plan is plain data. The monitor carries it out in C,
-step by step (csrc/walk.c), and reports which step failed with which errno. Each kind of step has a page in docs/steps/.
+``container_plan`` reads from top to bottom as what happens to a process until it is "in a container"; ``exec_plan``
+does the same for a process that joins one. Python only decides here: a plan is plain data. The monitor carries it out
+in C, step by step (csrc/walk.c), and reports which step failed with which errno. Each kind of step has a page in
+docs/steps/.
 
 Steps before ``clone3`` are the monitor's own, those after it happen in the child; nothing of Python runs in between.
 The order is the point: each comment says what must come before or after, and csrc/ says why in detail.

@@ -16,16 +16,17 @@ _LIKE_AN_ID = re.compile(r"[0-9a-f]{64}|[0-9a-f]{12}", re.ASCII)
 MAX_NAME = 255
 
 _ADJECTIVES = (
-    "able airy amber bold brave bright brisk calm clear clever cosy crisp daring deft eager early easy fair fancy fast "
-    "fine fresh gentle glad golden grand handy happy hardy jolly keen kind light lively loyal lucky mellow merry mighty "
-    "modest neat nimble noble patient plucky polite proud quick quiet rapid ready robust shiny silent smart snug solid "
-    "spry steady sunny sure swift tidy trusty vivid warm wise witty young zesty"
+    "able airy amber bold brave bright brisk calm clear clever cosy crisp daring deft eager early easy fair fancy "
+    "fast fine fresh gentle glad golden grand handy happy hardy jolly keen kind light lively loyal lucky mellow "
+    "merry mighty modest neat nimble noble patient plucky polite proud quick quiet rapid ready robust shiny silent "
+    "smart snug solid spry steady sunny sure swift tidy trusty vivid warm wise witty young zesty"
 ).split()
 _NOUNS = (
-    "anchor anvil barge beacon berth boat bollard bosun bow bridge buoy cabin canal canoe capstan cargo clipper coast "
-    "compass container crane cutter deck dinghy dock ferry fleet freighter galley hatch harbor hawser helm hold hull "
-    "jetty keel ketch lagoon lantern lighthouse locker lugger mast mooring oar pallet pier pilot port quay raft rigging "
-    "rudder sail schooner sextant skiff sloop spar stern swell tackle tender tide tiller trawler tug wharf winch yawl"
+    "anchor anvil barge beacon berth boat bollard bosun bow bridge buoy cabin canal canoe capstan cargo clipper "
+    "coast compass container crane cutter deck dinghy dock ferry fleet freighter galley hatch harbor hawser helm "
+    "hold hull jetty keel ketch lagoon lantern lighthouse locker lugger mast mooring oar pallet pier pilot port "
+    "quay raft rigging rudder sail schooner sextant skiff sloop spar stern swell tackle tender tide tiller trawler "
+    "tug wharf winch yawl"
 ).split()
 
 

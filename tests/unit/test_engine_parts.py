@@ -24,7 +24,7 @@ from minidock.engine.model import (
 )
 from minidock.engine.requests import CreateRequest, Event, WaitResult
 from minidock.engine.waits import Waits
-from minidock.image.store import Image, ImageConfig
+from minidock.image.model import Image, ImageConfig
 from minidock.wire import names, times
 from minidock.wire.errors import Ambiguous, Conflict, Error, InvalidArgument, NotFound, NotImplemented, ServerError
 
@@ -141,14 +141,11 @@ def test_only_legal_moves(containers: Containers, start: Status, end: Status) ->
 
 
 def image(**config: object) -> Image:
-    return Image(
-        id="sha256:" + "1" * 64, tags=("alpine:latest",), digests=(), created="", size=0, architecture="amd64", os="linux",
-        variant="", diff_ids=(), config=ImageConfig(**config), history=(), author="", comment="",
-    )  # type: ignore[arg-type]  # fmt: skip
+    return Image("sha256:" + "1" * 64, ("alpine:latest",), config=ImageConfig(**config))  # type: ignore[arg-type]
 
 
-def define(config: Config = Config(cmd=("true",)), host: HostConfig = HostConfig(), **of_image: object) -> Definition:
-    return create.definition(CreateRequest(config, host), image(**of_image), "f" * 64)
+def define(config: Config, host: HostConfig | None = None, **of_image: object) -> Definition:
+    return create.definition(CreateRequest(config, host or HostConfig()), image(**of_image), "f" * 64)
 
 
 @pytest.mark.parametrize(
@@ -171,7 +168,7 @@ def test_command_and_entrypoint(
 def test_the_image_fills_in_what_is_open() -> None:
     own = Config(cmd=("x",), env=("A=own", "GONE"), labels={"l": "own"})
     found = define(own, env=("A=image", "B=image", "GONE=x"), labels={"l": "image", "m": "image"}, user="app",
-                   working_dir="/w", volumes={"/v": {}}, stop_signal="SIGINT").config  # fmt: skip
+                   working_dir="/w", volumes=("/v",), stop_signal="SIGINT").config  # fmt: skip
     assert found.env == ("A=own", "B=image")
     assert found.labels == {"l": "own", "m": "image"}
     assert (found.user, found.working_dir, found.volumes, found.stop_signal) == ("app", "/w", {"/v": {}}, "SIGINT")

@@ -11,8 +11,8 @@ from minidock.engine.model import BindOptions, Config, HostConfig, Mount, MountP
 from minidock.wire.errors import InvalidArgument
 
 
-def points(*binds: str, config: Config = Config(), more: tuple[Mount, ...] = ()) -> tuple[MountPoint, ...]:
-    return mounts.resolve(config, HostConfig(binds=binds, mounts=more))
+def points(*binds: str, config: Config | None = None, more: tuple[Mount, ...] = ()) -> tuple[MountPoint, ...]:
+    return mounts.resolve(config or Config(), HostConfig(binds=binds, mounts=more))
 
 
 def test_a_host_directory() -> None:
