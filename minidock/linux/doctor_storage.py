@@ -15,8 +15,9 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-from minidock.linux import mountinfo
+from minidock.linux import mountinfo, shim
 from minidock.linux.check import Check
+from minidock.linux.reason import reason
 
 _GIB = 1 << 30
 
@@ -36,16 +37,32 @@ def overlay(data_root: Path) -> Check:
         return Check("overlay", "warn", f"not tried on {where}: that takes root", "run it as root")
     scratch = tempfile.mkdtemp(prefix="minidock-doctor-", dir=directory)
     try:
-        done = subprocess.run(
-            ["unshare", "--mount", "--propagation", "private", "sh", "-ec", _PROBE],
-            check=False, cwd=scratch, capture_output=True, text=True, timeout=30,
-        )  # fmt: skip
+        complaint = _mounted(scratch) or _detached(scratch)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
-    if done.returncode != 0:
-        detail = f"does not work on {where}: {' '.join(done.stderr.split()) or 'no whiteout was made'}"
-        return Check("overlay", "fail", detail, "--data-root on a local ext4, xfs or btrfs; modprobe overlay")
+    if complaint:
+        hint = "--data-root on a local ext4, xfs or btrfs; modprobe overlay"
+        return Check("overlay", "fail", f"does not work on {where}: {complaint}", hint)
     return Check("overlay", "ok", f"works on {where}")
+
+
+def _mounted(scratch: str) -> str:
+    """What went wrong with a mount as a container gets it; "" if nothing did."""
+    done = subprocess.run(
+        ["unshare", "--mount", "--propagation", "private", "sh", "-ec", _PROBE],
+        check=False, cwd=scratch, capture_output=True, text=True, timeout=30,
+    )  # fmt: skip
+    return "" if done.returncode == 0 else " ".join(done.stderr.split()) or "no whiteout was made"
+
+
+def _detached(scratch: str) -> str:
+    """The same for mounts that are only an fd (fsopen, fsmount, open_tree, mount_setattr): cp and diff read by them."""
+    for lowers in ("upper:lower", "lower"):
+        try:
+            os.close(shim.overlay_view(scratch, lowers))
+        except OSError as error:
+            return f"detached mount: {reason(error)}"
+    return ""
 
 
 def space(data_root: Path) -> Check:

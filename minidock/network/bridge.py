@@ -302,6 +302,6 @@ def _hint(error: OSError) -> str:
         return "load the kernel modules: modprobe bridge veth; --network none and host work without"
     if error.errno in (errno.EPERM, errno.EACCES, errno.EROFS):
         return "the daemon needs CAP_NET_ADMIN and a writable /proc/sys/net; --network none and host work without"
-    if error.errno == errno.ENODEV:
+    if error.errno in (errno.ENODEV, errno.EINVAL):  # EINVAL: the master that a port asks for does not exist
         return "was the bridge deleted? restart minidockd"
     return "minidock doctor; --network none and host work without"
