@@ -48,9 +48,10 @@ static void input_ready(struct watch *watch, uint32_t events)
         input_close(input);
 }
 
-void input_init(struct input *input, struct loop *loop)
+void input_init(struct input *input, struct loop *loop, unsigned char *buffer)
 {
     input->loop = loop;
+    input->buffer = buffer;
     input->watch = (struct watch){.fd = -1, .ready = input_ready};
     input->state = INPUT_WAITING;
 }

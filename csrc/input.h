@@ -17,10 +17,12 @@ struct input {
     enum { INPUT_WAITING, INPUT_OPEN, INPUT_ENDING, INPUT_CLOSED } state;
     bool ends; /* the first client's end of input closes it for ever */
     size_t pending, sent;
-    unsigned char buffer[CHUNK + DETACH_MAX];
+    unsigned char *buffer; /* INPUT_BUFFER bytes */
 };
 
-void input_init(struct input *input, struct loop *loop);
+#define INPUT_BUFFER (CHUNK + DETACH_MAX)
+
+void input_init(struct input *input, struct loop *loop, unsigned char *buffer);
 
 /* The container runs. `fd` (non-blocking, ours from now on) may be -1: then all input is dropped. */
 void input_start(struct input *input, int fd, bool ends);

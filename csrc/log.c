@@ -118,9 +118,9 @@ static void add_line(struct log *log, const char *stream, const char *stamp, con
 
     if (log->max_size > 0 && log->size >= log->max_size)
         rotate(log);
-    if (sizeof log->batch - log->used < n * JSON_WORST + LOG_FRAME)
+    if (LOG_BATCH - log->used < n * JSON_WORST + LOG_FRAME)
         log_flush(log);
-    line = text_in(log->batch + log->used, sizeof log->batch - log->used);
+    line = text_in(log->batch + log->used, LOG_BATCH - log->used);
     text_add(&line, "{\"log\":\"");
     line.length += json_escape(line.start + line.length, data, n);
     text_add(&line, "\",\"stream\":\"");

@@ -19,12 +19,13 @@
 
 #define LOG_LINE  16384 /* Docker's limit for one line of output */
 #define LOG_FRAME 128   /* what surrounds the string in a line of the log */
+#define LOG_BATCH (LOG_LINE * JSON_WORST + 32768)
 
 /* One of the container's streams: its name and the start of a line whose end hasn't come yet. */
 struct log_stream {
     const char *name;
     size_t held;
-    unsigned char line[LOG_LINE];
+    unsigned char *line; /* LOG_LINE bytes */
 };
 
 struct log {
@@ -34,10 +35,10 @@ struct log {
     unsigned max_files;
     unsigned long long size; /* of the file, what is not yet written included */
     size_t used;
-    char batch[LOG_LINE * JSON_WORST + 32768]; /* lines on their way to the file */
+    char *batch; /* LOG_BATCH bytes: lines on their way to the file; nothing stays there between two calls */
 };
 
-/* Starts with an open file (O_APPEND) or -1; the fd and the path stay valid while the log is used. */
+/* Starts with an open file (O_APPEND) or -1. The fd is the log's from now on, the path stays valid; `batch` is set. */
 void log_open(struct log *log, int fd, const char *path, unsigned long long max_size, unsigned max_files);
 
 /* Takes one chunk of output; lines that are complete with it reach the file before this returns. */

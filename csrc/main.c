@@ -51,7 +51,8 @@ static void ignore_signals(void)
 int main(int argc, char **argv)
 {
     static const char usage[] = "minidock-monitor: started by minidockd, one per container; not a command\n";
-    static struct monitor monitor; /* static for its size; everything else is passed a pointer to it */
+    static struct buffers buffers; /* static for its size; all else is passed a pointer */
+    struct monitor monitor = {.buffers = &buffers};
 
     if (argc != 2 || !given_a_socket()) {
         write_all(STDERR_FILENO, usage, sizeof usage - 1);

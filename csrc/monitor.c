@@ -100,7 +100,7 @@ static void tell_failed(struct monitor *m, struct connection *connection)
     /* The scratch buffer holds a message at a time, and START has none that is still needed. */
     const struct launch *l = &m->launch;
     size_t results = l->nsteps * sizeof *l->results, detail = strnlen(l->detail, sizeof l->detail);
-    unsigned char *at = m->scratch;
+    unsigned char *at = m->buffers->scratch;
 
     memcpy(at, &l->nsteps, sizeof l->nsteps);
     if (results > 0)
@@ -276,22 +276,28 @@ static int64_t settle(struct monitor *m)
 /* A container may print much once and then be silent for a week: gives back the memory that took. */
 static void give_back_memory(struct monitor *m)
 {
-    madvise(m->scratch, sizeof m->scratch, MADV_DONTNEED);
-    madvise(m->log.batch, sizeof m->log.batch, MADV_DONTNEED);
-    m->scratch_used = false;
+    bool held = m->input.pending > 0 || m->pump.out.log.held > 0 || m->pump.err.log.held > 0;
+
+    madvise(m->buffers, held ? offsetof(struct buffers, lines) : sizeof *m->buffers, MADV_DONTNEED);
+    m->buffers_used = false;
 }
 
 static int set_up(struct monitor *m)
 {
+    struct buffers *b = m->buffers;
+
     if (loop_open(&m->loop) != 0 || watch_children(m) != 0)
         return -1;
     m->control.owner = m;
     m->control.greet = greet;
     m->control.handle = handle;
-    control_open(&m->control, &m->loop, LISTEN_FD, m->scratch);
-    input_init(&m->input, &m->loop);
-    clients_init(&m->clients, &m->loop, &m->input, m->scratch);
-    pump_init(&m->pump, &m->loop, &m->clients, &m->log, m->scratch);
+    control_open(&m->control, &m->loop, LISTEN_FD, b->scratch);
+    input_init(&m->input, &m->loop, b->input);
+    clients_init(&m->clients, &m->loop, &m->input, b->scratch);
+    pump_init(&m->pump, &m->loop, &m->clients, &m->log, b->scratch);
+    m->log.batch = b->batch;
+    m->pump.out.log.line = b->lines[0];
+    m->pump.err.log.line = b->lines[1];
     enter(m, WAITING, CONNECT_LIMIT);
     return 0;
 }
@@ -299,10 +305,10 @@ static int set_up(struct monitor *m)
 /* Waits for one event, or until the deadline. */
 static void step(struct monitor *m, int64_t deadline)
 {
-    int64_t idle = m->scratch_used ? loop_now() + IDLE_TIME : NO_DEADLINE;
+    int64_t idle = m->buffers_used ? loop_now() + IDLE_TIME : NO_DEADLINE;
 
     if (loop_step(&m->loop, idle < deadline ? idle : deadline))
-        m->scratch_used = true;
+        m->buffers_used = true;
     else if (idle < deadline)
         give_back_memory(m);
 }

@@ -22,6 +22,14 @@ enum { LISTEN_FD = 3, PLAN_FD = 4, DIRECTORY_FD = 5, FIRST_PLAN_FD = 6 };
 
 enum phase { WAITING, RUNNING, DRAINING, FLUSHING, RELEASING, ENDED };
 
+/* What holds data, apart from what holds state: the memory of the first is given back when nothing passes through. */
+struct buffers {
+    _Alignas(4096) unsigned char scratch[HEADROOM + CHUNK]; /* for whoever handles the current event */
+    char batch[LOG_BATCH];                                  /* nor does this hold anything between two events */
+    _Alignas(4096) unsigned char lines[2][LOG_LINE];        /* the starts of unfinished lines */
+    unsigned char input[INPUT_BUFFER];                      /* what the container's stdin would not take yet */
+};
+
 struct monitor {
     struct loop loop;
     struct watch children; /* a signalfd for SIGCHLD */
@@ -35,11 +43,12 @@ struct monitor {
     enum phase phase;
     int64_t deadline; /* of the phase */
     struct exit_status exit;
-    bool scratch_used;
-    _Alignas(4096) unsigned char scratch[HEADROOM + CHUNK]; /* for whoever handles the current event */
+    struct buffers *buffers;
+    bool buffers_used;
 };
 
-/* Lives until the container has exited and the daemon knows. Returns the process's own exit code. */
+/* Lives until the container has exited and the daemon knows. Everything is zero at first but `buffers` and `plan_fds`.
+ * Returns the process's own exit code. */
 int monitor_live(struct monitor *monitor);
 
 #endif

@@ -575,7 +575,7 @@ def test_too_many_clients_are_turned_away(workshop: Workshop) -> None:
 
 def test_a_terminal(workshop: Workshop) -> None:
     async def test() -> None:
-        script = "trap 'stty size' WINCH; stty size; while read line; do echo got:$line; done; echo over"
+        script = "trap 'stty size' WINCH; stty size; while read line || [ $? -gt 1 ]; do echo got:$line; done; echo over"
         monitor = await workshop.spawn(shell(script, tty=True, log=workshop.log))
         client = attach(monitor)
         await within(monitor.start())

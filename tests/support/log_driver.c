@@ -22,8 +22,9 @@ static bool take(void *to, size_t n)
 
 int main(int argc, char **argv)
 {
-    static struct log log;
-    static struct log_stream streams[2] = {{.name = "stdout"}, {.name = "stderr"}};
+    struct log log = {.batch = malloc(LOG_BATCH)};
+    struct log_stream streams[2] = {{.name = "stdout", .line = malloc(LOG_LINE)},
+                                    {.name = "stderr", .line = malloc(LOG_LINE)}};
     unsigned char which;
     uint32_t n;
 
@@ -42,5 +43,8 @@ int main(int argc, char **argv)
             log_end(&log, &streams[which - 1]);
         free(chunk);
     }
+    free(log.batch);
+    free(streams[0].line);
+    free(streams[1].line);
     return 0;
 }
