@@ -1,8 +1,8 @@
 """The part of the package's build that pyproject.toml has no words for: C.
 
-Two things are compiled: ``minidock._shim`` (cffi compiles csrc/shim_build.py) and the static monitor (``make -C csrc``,
-which puts it into minidock/linux/, where it travels as package data). So ``pip install .`` and ``pip install -e .`` make
-all that there is. Everything else about the package stands in pyproject.toml. Read next: csrc/Makefile.
+Two things are compiled: ``minidock._shim`` (cffi reads csrc/shim_build.py) and the static monitor (``make -C csrc``,
+which puts it into minidock/linux/, where it travels as package data). So ``pip install .`` makes all
+that there is. Everything else about the package stands in pyproject.toml. Read next: csrc/Makefile.
 """
 
 import subprocess
