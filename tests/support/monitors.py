@@ -16,13 +16,17 @@ from pathlib import Path
 from typing import Any
 
 from minidock.runtime import plan as plans
-from minidock.runtime.monitor import Monitor, load_binary
+from minidock.runtime.monitor import Exit, Monitor, load_binary
 from minidock.wire.frames import FrameParser
 from tests.support.sources import TOP
 from tests.support.wait import eventually
 
 BUSYBOX = "/bin/busybox"
 LIMIT = 20.0
+
+# A command with much output, of which every byte tells its place; and its length.
+BIG = 2_500_000
+COUNT = f"{BUSYBOX} seq 1 400000 | {BUSYBOX} head -c {BIG}"
 
 # Milliseconds. Long enough for a slow machine to do what is asked within them, short enough to wait for.
 PATIENCE, FLUSH, DRAIN, RELEASE, CONNECT = 1000, 500, 700, 700, 1000
@@ -164,6 +168,24 @@ def attach(
     ours.setblocking(False)
     monitor.attach(theirs, stdin=stdin, stdout=stdout, stderr=stderr, mux=mux, **options)
     return Client(ours)
+
+
+def ended(monitor: Monitor) -> Exit:
+    """Takes note of the exit as the daemon does."""
+    monitor.release()
+    monitor.close()
+    return monitor.exited.result()
+
+
+async def finish(monitor: Monitor, client: Client) -> bytes:
+    """Reads until the end, and takes note of the exit meanwhile, as the daemon does. All that the client got."""
+
+    async def daemon() -> None:
+        await within(monitor.exited)
+        ended(monitor)
+
+    received, _ = await asyncio.gather(client.rest(), daemon())
+    return received
 
 
 async def within(coming: Awaitable[Any], limit: float = LIMIT) -> Any:

@@ -1,0 +1,167 @@
+"""Attached clients that detach, stall, vanish or are too many: the container and the others must not notice.
+
+See: csrc/client.h for the rules. Read next: test_monitor_control.py.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import socket
+import struct
+import time
+from collections.abc import Callable
+
+import pytest
+
+from tests.support import monitors
+from tests.support.monitors import BIG, COUNT, Client, Workshop, attach, ended, finish, plan, shell, within
+from tests.support.wait import eventually
+
+Pair = Callable[[], tuple[socket.socket, socket.socket]]
+
+
+# -- clients that come, go, stall -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "pieces", [[b"kept\x10\x11lost"], [b"kept\x10", b"\x11"], [b"ke", b"pt", b"\x10\x11"], [b"k\x10", b"ept\x10\x11"]]
+)
+def test_detach_keys_end_the_connection_only(workshop: Workshop, pieces: list[bytes]) -> None:
+    async def test() -> None:
+        monitor = await workshop.spawn(shell("cat", stdin="open"))
+        watcher = attach(monitor, stdin=False)
+        client = attach(monitor, detach_keys=b"\x10\x11", early=pieces[0])
+        await within(monitor.start())
+        for piece in pieces[1:]:
+            await client.send(piece)
+            await asyncio.sleep(0.05)
+        assert b"\x10\x11" not in await client.rest()
+        expected = b"".join(pieces).partition(b"\x10\x11")[0]
+        assert await watcher.until(expected) == expected
+        assert monitor.state == "running"
+        monitor.signal(signal.SIGKILL)
+        assert await finish(monitor, watcher) == expected
+
+    workshop.run(test)
+
+
+def test_half_of_the_detach_keys_is_delivered_at_the_end_of_input(workshop: Workshop) -> None:
+    async def test() -> None:
+        monitor = await workshop.spawn(shell("cat", stdin="once"))
+        client = attach(monitor, detach_keys=b"abc", early=b"xyzab")
+        client.half_close()
+        await within(monitor.start())
+        assert await finish(monitor, client) == b"xyzab"
+
+    workshop.run(test)
+
+
+def test_a_stalled_client_is_cut_off_and_the_others_miss_nothing(workshop: Workshop, counted: bytes) -> None:
+    async def test() -> None:
+        monitor = await workshop.spawn(shell(COUNT, log=workshop.log))
+        stalled = [attach(monitor, mux=n % 2 == 0) for n in range(5)]
+        reader = attach(monitor)
+        await within(monitor.start())
+        began = time.monotonic()
+        assert await finish(monitor, reader) == counted
+        assert time.monotonic() - began > monitors.PATIENCE / 1000 * 0.9
+        for client in stalled:
+            got = await client.rest()
+            assert 0 < len(got) < BIG
+
+    workshop.run(test)
+
+
+def test_a_client_that_pauses_holds_the_container_back_and_misses_nothing(workshop: Workshop, counted: bytes) -> None:
+    """As a pipe would; it is not cut off as long as it takes something now and then."""
+
+    async def test() -> None:
+        monitor = await workshop.spawn(shell(f"{COUNT}; echo written >&2"))
+        slow, errors = attach(monitor, stderr=False), attach(monitor, stdout=False)
+        await within(monitor.start())
+        for _ in range(3):
+            await asyncio.sleep(monitors.PATIENCE / 1000 * 0.7)
+            assert await slow.read(400_000)
+        assert not errors.received and monitor.state == "running"
+        assert await finish(monitor, slow) == counted
+        assert await errors.rest() == b"written\n"
+
+    workshop.run(test)
+
+
+def test_a_stalled_client_does_not_hold_up_the_exit_for_long(workshop: Workshop) -> None:
+    async def test() -> None:
+        monitor = await workshop.spawn(shell(f"{COUNT} | head -c 300000", log=workshop.log))
+        attach(monitor)
+        await within(monitor.start())
+        began = time.monotonic()
+        assert (await within(monitor.exited)).code == 0
+        assert time.monotonic() - began < (monitors.PATIENCE + monitors.FLUSH) / 1000 + 3
+        assert sum(len(json.loads(line)["log"]) for line in workshop.log.read_bytes().splitlines()) == 300_000
+        ended(monitor)
+
+    workshop.run(test)
+
+
+def _reset(client: Client) -> None:
+    """Closes a TCP connection with a reset."""
+    client.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    client.close()
+
+
+@pytest.mark.parametrize("pair", [monitors.unix_pair, monitors.tcp_pair])
+def test_clients_that_vanish_are_forgotten(workshop: Workshop, pair: Pair) -> None:
+    async def test() -> None:
+        monitor = await workshop.start(shell("while read line; do echo $line; done", stdin="open"))
+        steady = attach(monitor)
+        (pid,) = workshop.processes()
+        for n in range(100):
+            passing = attach(monitor, pair=pair, mux=n % 2 == 0)
+            await steady.send(b"%d\n" % n)
+            if n % 4 == 0:
+                await passing.read()
+            if n % 3 == 0:
+                passing.half_close()
+            _reset(passing) if pair is monitors.tcp_pair else passing.close()
+            await steady.until(b"%d\n" % n)
+        steady.half_close()
+        monitor.signal(signal.SIGKILL)
+        assert await finish(monitor, steady) == b"".join(b"%d\n" % n for n in range(100))
+        assert pid
+
+    workshop.run(test)
+
+
+def test_clients_that_left_cost_no_descriptor(workshop: Workshop) -> None:
+    async def test() -> None:
+        monitor = await workshop.start(plan(monitors.BUSYBOX, "cat"))
+        (pid,) = workshop.processes()
+        before = len(os.listdir(f"/proc/{pid}/fd"))
+        for _ in range(300):
+            attach(monitor).close()
+        steady = attach(monitor)
+        await steady.send(b"x")
+        await steady.until(b"x")
+        eventually(lambda: len(os.listdir(f"/proc/{pid}/fd")) == before + 1, "the descriptors to be closed")
+        monitor.signal(signal.SIGKILL)
+        assert await finish(monitor, steady) == b"x"
+
+    workshop.run(test)
+
+
+def test_too_many_clients_are_turned_away(workshop: Workshop) -> None:
+    async def test() -> None:
+        monitor = await workshop.start(plan(monitors.BUSYBOX, "cat"))
+        clients = [attach(monitor) for _ in range(140)]
+        for client in clients[128:]:
+            assert await client.read() == b""
+        await clients[0].send(b"hello")
+        for client in clients[:128]:
+            await client.until(b"hello")
+        monitor.signal(signal.SIGKILL)
+        await finish(monitor, clients[0])
+
+    workshop.run(test)

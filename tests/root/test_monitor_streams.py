@@ -1,0 +1,260 @@
+"""A container's stdio through the monitor: output to clients and the log, input, terminals; every byte and in order.
+
+See: csrc/pump.c, csrc/input.c. Read next: test_monitor_clients.py, ../unit/test_log_format.py.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import socket
+from collections.abc import Callable
+
+import pytest
+
+from tests.support import monitors
+from tests.support.monitors import BIG, COUNT, Workshop, attach, ended, finish, shell, within
+
+Pair = Callable[[], tuple[socket.socket, socket.socket]]
+
+
+# -- output -----------------------------------------------------------------------------------------------------------
+
+
+def test_raw_output_is_what_was_written(workshop: Workshop) -> None:
+    async def test() -> None:
+        monitor = await workshop.spawn(shell("echo out; echo err >&2; printf end"))
+        everything, only_err = attach(monitor), attach(monitor, stdout=False)
+        await within(monitor.start())
+        await within(monitor.exited)
+        ended(monitor)
+        assert sorted((await everything.rest()).splitlines()) in ([b"end", b"err", b"out"], [b"enderr", b"out"])
+        assert await only_err.rest() == b"err\n"
+
+    workshop.run(test)
+
+
+def test_frames_are_dockers(workshop: Workshop) -> None:
+    async def test() -> None:
+        monitor = await workshop.spawn(shell("printf hello; read line; printf oops >&2; read line; printf bye"))
+        client = attach(monitor, mux=True)
+        await within(monitor.start())
+        for said in (b"\1\0\0\0\0\0\0\5hello", b"\2\0\0\0\0\0\0\4oops"):
+            await client.until(said)
+            await client.send(b"\n")
+        assert await finish(monitor, client) == b"\1\0\0\0\0\0\0\5hello\2\0\0\0\0\0\0\4oops\1\0\0\0\0\0\0\3bye"
+
+    workshop.run(test)
+
+
+@pytest.mark.parametrize("pair", [monitors.unix_pair, monitors.tcp_pair])
+def test_much_output_to_many(workshop: Workshop, counted: bytes, pair: Pair) -> None:
+    """All get every byte in order: framed and raw, on both kinds of sockets; and so does the log."""
+
+    async def test() -> None:
+        monitor = await workshop.spawn(shell(COUNT, log=workshop.log))
+        raw, framed = ([attach(monitor, mux=mux, pair=pair) for _ in range(2)] for mux in (False, True))
+        await within(monitor.start())
+        others = asyncio.gather(raw[1].rest(), *(client.frames() for client in framed))
+        assert await finish(monitor, raw[0]) == counted
+        assert await others == [counted, {1: counted}, {1: counted}]
+
+    workshop.run(test)
+    logged = "".join(json.loads(line)["log"] for line in workshop.log.read_bytes().splitlines())
+    assert logged.encode() == counted
+
+
+def test_output_without_listeners_is_logged(workshop: Workshop) -> None:
+    async def test() -> None:
+        monitor = await workshop.start(shell("echo out; printf 'no newline'; echo err >&2", log=workshop.log))
+        await within(monitor.exited)
+        entries = [json.loads(line) for line in workshop.log.read_text().splitlines()]
+        assert sorted((e["stream"], e["log"]) for e in entries) == [
+            ("stderr", "err\n"), ("stdout", "no newline"), ("stdout", "out\n"),
+        ]  # fmt: skip
+        assert workshop.log.stat().st_mode & 0o777 == 0o640
+        ended(monitor)
+
+    workshop.run(test)
+
+
+def test_rotation(workshop: Workshop, counted: bytes) -> None:
+    async def test() -> None:
+        monitor = await workshop.start(shell(COUNT, log=workshop.log, size=1 << 20, files=100))
+        await within(monitor.exited)
+        ended(monitor)
+
+    workshop.run(test)
+    files = sorted(workshop.folder.glob("container.log.*"), key=lambda path: -int(path.suffix[1:]))
+    assert len(files) > 10
+    assert all(1 << 20 <= path.stat().st_size < (1 << 20) + 200 for path in files)
+    data = b"".join(path.read_bytes() for path in [*files, workshop.log])
+    assert "".join(json.loads(line)["log"] for line in data.splitlines()).encode() == counted
+
+
+def test_output_is_complete_before_the_exit_is_told(workshop: Workshop) -> None:
+    """docker-py's test_attach_no_stream: what was written is there when wait answers."""
+
+    async def test() -> None:
+        for round in range(20):
+            monitor = await workshop.spawn(shell(f"echo round {round}", log=workshop.log))
+            client = attach(monitor)
+            await within(monitor.start())
+            await within(monitor.exited)
+            assert client.sock.recv(100) == b"round %d\n" % round  # at once: the socket does not block
+            assert json.loads(workshop.log.read_text().splitlines()[-1])["log"] == f"round {round}\n"
+            ended(monitor)
+            client.close()
+
+    workshop.run(test)
+
+
+# -- input ------------------------------------------------------------------------------------------------------------
+
+
+def test_the_end_of_input_ends_a_stdin_that_is_open_once(workshop: Workshop) -> None:
+    async def test() -> None:
+        monitor = await workshop.spawn(shell("cat; echo done", stdin="once"))
+        client = attach(monitor, early=b"early ")
+        await within(monitor.start())
+        await client.send(b"late\n")
+        client.half_close()
+        assert await finish(monitor, client) == b"early late\ndone\n"
+
+    workshop.run(test)
+
+
+def test_an_open_stdin_takes_one_client_after_the_other(workshop: Workshop) -> None:
+    async def test() -> None:
+        monitor = await workshop.start(shell("read a; read b; echo $a $b", stdin="open"))
+        first = attach(monitor)
+        await first.send(b"one\n")
+        first.half_close()
+        watcher = attach(monitor, stdin=False)
+        second = attach(monitor)
+        await second.send(b"two\n")
+        assert await finish(monitor, second) == b"one two\n"
+        assert await first.rest() == b"one two\n"  # half-closed, and still served
+        assert await watcher.rest() == b"one two\n"
+
+    workshop.run(test)
+
+
+def test_without_stdin_what_clients_send_is_dropped(workshop: Workshop) -> None:
+    async def test() -> None:
+        monitor = await workshop.start(shell("cat; echo done; read x; echo $?", stdin="none"))
+        client = attach(monitor)
+        await client.send(b"hello" * 100)
+        assert await finish(monitor, client) in (b"done\n1\n", b"")  # it may have been faster than the attach
+
+    workshop.run(test)
+
+
+def test_much_input_through_a_slow_reader(workshop: Workshop, counted: bytes) -> None:
+    """Input waits in the client's socket while the pipe is full; none is lost, not even the last piece at the end."""
+
+    async def test() -> None:
+        monitor = await workshop.spawn(shell("sleep 0.3; cat", stdin="once"))
+        client = attach(monitor, early=counted[:60000])
+        await within(monitor.start())
+
+        async def feed() -> None:
+            await client.send(counted[60000:])
+            client.half_close()
+
+        _, received = await asyncio.gather(feed(), finish(monitor, client))
+        assert received == counted
+
+    workshop.run(test)
+
+
+def test_input_nobody_reads_is_dropped(workshop: Workshop) -> None:
+    """`yes | docker run -i busybox true` must end: the container's side of the pipe is closed, the client's is not."""
+
+    async def test() -> None:
+        monitor = await workshop.spawn(shell("exec <&-; echo closed; sleep 1; echo done", stdin="open"))
+        client = attach(monitor)
+        await within(monitor.start())
+        await client.until(b"closed")
+        await client.send(b"x" * 2_000_000)
+        assert await finish(monitor, client) == b"closed\ndone\n"
+
+    workshop.run(test)
+
+
+def test_a_client_that_vanishes_leaves_its_last_words(workshop: Workshop) -> None:
+    """It has sent, closed and gone before the container was there to read it."""
+
+    async def test() -> None:
+        monitor = await workshop.spawn(shell("cat", stdin="once"))
+        watcher = attach(monitor, stdin=False)
+        client = attach(monitor, early=b"last ")
+        await client.send(b"words")
+        client.close()
+        await within(monitor.start())
+        assert await finish(monitor, watcher) == b"last words"
+
+    workshop.run(test)
+
+
+# -- terminals --------------------------------------------------------------------------------------------------------
+
+
+def test_a_terminal(workshop: Workshop) -> None:
+    async def test() -> None:
+        script = "stty size; read line; stty size; read line; echo got:$line; read line; echo over:$?"
+        monitor = await workshop.spawn(shell(script, tty=True, log=workshop.log))
+        client = attach(monitor)
+        await within(monitor.start())
+        await client.until(b"24 80\r\n")
+        monitor.resize(50, 132)
+        await client.send(b"\n")
+        await client.until(b"\r\n50 132\r\n")
+        await client.send(b"hi\n")
+        await client.until(b"hi\r\ngot:hi\r\n")
+        await client.send(b"\x04")
+        assert (await finish(monitor, client)).endswith(b"over:1\r\n")
+        assert monitor.exited.result().code == 0
+
+    workshop.run(test)
+    entries = [json.loads(line) for line in workshop.log.read_bytes().splitlines()]
+    assert {entry["stream"] for entry in entries} == {"stdout"}
+    assert entries[-1]["log"] == "over:1\r\n"
+
+
+def test_the_end_of_a_clients_input_is_nothing_to_a_terminal(workshop: Workshop) -> None:
+    async def test() -> None:
+        monitor = await workshop.spawn(shell("read line; echo got:$line", tty=True, stdin="once"))
+        first = attach(monitor)
+        first.half_close()
+        await within(monitor.start())
+        second = attach(monitor)
+        await second.send(b"x\n")
+        assert b"got:x" in await finish(monitor, second)
+        assert b"got:x" in await first.rest()
+
+    workshop.run(test)
+
+
+def test_all_of_a_terminals_last_output(workshop: Workshop) -> None:
+    async def test() -> None:
+        monitor = await workshop.spawn(shell(f"stty -opost; {COUNT}", tty=True))
+        client = attach(monitor)
+        await within(monitor.start())
+        assert len(await finish(monitor, client)) == BIG
+
+    workshop.run(test)
+
+
+def test_ctrl_c_reaches_the_foreground(workshop: Workshop) -> None:
+    async def test() -> None:
+        monitor = await workshop.spawn(shell("echo ready; exec sleep 60", tty=True))
+        client = attach(monitor)
+        await within(monitor.start())
+        await client.until(b"ready")
+        await client.send(b"\x03")
+        assert (await within(monitor.exited)).signal == signal.SIGINT
+        await finish(monitor, client)
+
+    workshop.run(test)
