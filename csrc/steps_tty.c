@@ -83,7 +83,7 @@ static int cover_console(struct walk *w, int slave)
     CLEANUP_FD int made = openat(dev, "console", O_RDONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
     if (made < 0 && errno != EEXIST)
         return errno == EROFS ? 0 : step_errno(w, "/dev/console");
-    CLEANUP_FD int place = path_open(dev, "console", O_PATH | O_NOFOLLOW, RESOLVE_NO_SYMLINKS);
+    CLEANUP_FD int place = path_open(dev, "console", O_PATH, RESOLVE_NO_SYMLINKS); /* O_NOFOLLOW would give the link */
     if (place < 0)
         return step_fail(w, -place, "/dev/console");
     CLEANUP_FD int tree = sys_open_tree_clone(slave, "", AT_EMPTY_PATH);

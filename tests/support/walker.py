@@ -87,7 +87,7 @@ def walk(
     wanted = {REPORT_FD: report_write, PLAN_FD: sealed(content, seals)}
     wanted |= {FIRST_EXTRA_FD + i: fd for i, fd in enumerate(fds)}
     argv = [str(drive(sanitize)), "run"]
-    out, err = _run(argv, wanted, stdin)
+    out, err = run_driver(argv, wanted, stdin)
     os.close(report_write)
     os.close(wanted[PLAN_FD])
     with open(report_read) as file:
@@ -107,7 +107,7 @@ def walk(
     )
 
 
-def _run(argv: list[str], wanted: dict[int, int], stdin: bytes) -> tuple[str, str]:
+def run_driver(argv: list[str], wanted: dict[int, int], stdin: bytes) -> tuple[str, str]:
     """Runs the driver with exactly these fds. A shell could not name all of them, and pass_fds can't renumber."""
     lifted = {number: fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 100) for number, fd in wanted.items()}
     pipes = [os.pipe2(os.O_CLOEXEC) for _ in range(3)]
