@@ -1,8 +1,8 @@
 """The functions of templates, and how Go prints and judges values.
 
 For gotemplate.py. Go's own: and, or, not, len, index, print, println, printf, eq, ne, lt, le, gt, ge. Docker's:
-json, split, join, lower, upper, title, pad, truncate. `printf` knows the verbs v, s, q, d, x, X, o, b, c, t, e, f, g and
-%%, with width, precision and the flags `-`, `+`, `0` and space.
+json, split, join, lower, upper, title, pad, truncate. `printf` knows the verbs v, s, q, d, x, X, o, b, c, t, e, f, g,
+with width, precision and the flags `-`, `+`, `0` and space.
 See: https://pkg.go.dev/text/template#hdr-Functions, https://docs.docker.com/engine/cli/formatting/.
 """
 

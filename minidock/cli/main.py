@@ -95,7 +95,8 @@ class App(click.Group):
         except click.exceptions.Exit as end:
             return end.exit_code
         except Failed as failed:
-            tell(failed.message)
+            if failed.message:
+                tell(failed.message)
             return failed.code
         except (Error, click.UsageError) as error:
             return usage_error(error)

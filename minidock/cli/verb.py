@@ -185,7 +185,7 @@ def argument_count(command: click.Command) -> str:
 def spell_out(args: Sequence[str], options: Sequence[click.Option], interspersed: bool) -> list[str]:
     """The flags in the one spelling that click knows, of the many that docker's parser takes.
 
-    ``--rm=false`` → ``--no-rm``; ``-e=A=b`` → ``-eA=b``; ``-it=false`` likewise. Arguments and what follows ``--`` stay.
+    ``--rm=false`` → ``--no-rm``; ``-e=A=b`` → ``-eA=b``. Arguments stay, and all that follows ``--``.
     """
     switches = {name: option for option in options if option.is_flag for name in option.opts}
     spelled, rest = [], list(args)

@@ -61,8 +61,11 @@ class Waiting:
 
     def result(self) -> Exit:
         """Raises DaemonUnreachable if the connection breaks first."""
-        body = json.loads(self._response.read())
-        return Exit(int(body["StatusCode"]), (body.get("Error") or {}).get("Message", ""))
+        try:
+            body = json.loads(self._response.read())
+            return Exit(int(body["StatusCode"]), (body.get("Error") or {}).get("Message", ""))
+        except (ValueError, KeyError, TypeError):
+            raise ServerError("wait: the daemon's answer is not what it should be") from None
 
 
 class Client:
@@ -173,9 +176,9 @@ class Client:
 
     # -- containers ----------------------------------------------------------------------------------------------------
 
-    def create(self, config: Json, name: str = "") -> Created:
+    def create(self, config: Json, name: str = "", platform: str = "") -> Created:
         """``config`` is the create body: Docker's Config with HostConfig and NetworkingConfig inside."""
-        made = self._object("POST", "/containers/create", {"name": name}, config)
+        made = self._object("POST", "/containers/create", {"name": name, "platform": platform}, config)
         return Created(made["Id"], made.get("Warnings") or [])
 
     def plan(self, config: Json) -> Json:
@@ -273,9 +276,9 @@ class Client:
         """Progress lines. Without a tag all tags are pulled; a digest counts as a tag."""
         return self._progress("/images/create", {"fromImage": repository, "tag": tag, "platform": platform})
 
-    def load(self, archive: Iterator[bytes], quiet: bool = False) -> Iterator[Json]:
+    def load(self, archive: Iterator[bytes], quiet: bool = False, platform: str = "") -> Iterator[Json]:
         """Progress lines; ``archive`` is what `docker save` or an OCI layout in a tar gives."""
-        return self._progress("/images/load", {"quiet": quiet}, archive)
+        return self._progress("/images/load", {"quiet": quiet, "platform": platform}, archive)
 
     def import_image(self, rootfs: Iterator[bytes], query: Query) -> str:
         """The new image's id; ``query``: repo, tag, message, changes (a list)."""

@@ -14,6 +14,7 @@ import errno
 import os
 from _socket import AF_UNIX, IPPROTO_TCP, MSG_DONTWAIT, MSG_PEEK, SHUT_WR, SOCK_STREAM, TCP_NODELAY, getaddrinfo, socket
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 
 from minidock.wire.errors import DaemonUnreachable, InvalidArgument, ServerError
 
@@ -99,10 +100,9 @@ class Connection:
         else:
             lines.append("Transfer-Encoding: chunked")
         head = "\r\n".join([*lines, "\r\n"]).encode("utf-8", "surrogateescape")
-        try:
+        # a daemon that refuses early says why in its answer; without one, reading the head fails
+        with suppress(BrokenPipeError, ConnectionResetError):
             self._send(head, body)
-        except (BrokenPipeError, ConnectionResetError):
-            pass  # the daemon has refused early, and says why in its answer; with none, reading the head fails
         return self._answer(method)
 
     def _send(self, head: bytes, body: bytes | Iterable[bytes]) -> None:

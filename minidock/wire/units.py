@@ -32,9 +32,9 @@ def _human(size: float, base: int, names: tuple[str, ...], digits: int) -> str:
     return f"{size:.{digits}g}{names[index]}"
 
 
-def decimal_size(size: int) -> str:
-    """Bytes in powers of 1000 with three significant digits: ``7.66MB``."""
-    return _human(float(size), 1000, _DECIMAL, 3)
+def decimal_size(size: int, digits: int = 3) -> str:
+    """Bytes in powers of 1000 with three significant digits, unless others are asked for: ``7.66MB``."""
+    return _human(float(size), 1000, _DECIMAL, digits)
 
 
 def binary_size(size: int) -> str:

@@ -1,0 +1,222 @@
+"""The flags of `run`, `create` and `plan`, and the create body that they make.
+
+For run.py and plan.py. `container_options` declares the flags, one line each, in the order of their subjects;
+`create_body` reads as the body's keys. Docker's CLI sends the same keys; what is not asked for is left to the daemon's
+defaults. Read next: values.py, which parses the flags' values.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from minidock.cli import values
+from minidock.cli.verb import BadFlag, Function, flag, parsed, value
+from minidock.wire.errors import InvalidArgument
+from minidock.wire.units import parse_bytes
+
+Json = dict[str, Any]
+Options = Mapping[str, Any]
+
+
+def _many(*names: str, help: str) -> Callable[[Function], Function]:
+    return value(*names, metavar="list", multiple=True, help=help)
+
+
+_DECLARATIONS = (
+    # the process
+    flag("-i", "--interactive", help="Keep STDIN open even if not attached"),
+    flag("-t", "--tty", help="Allocate a pseudo-TTY"),
+    _many("-a", "--attach", help="Attach to STDIN, STDOUT or STDERR"),
+    _many("-e", "--env", help="Set environment variables"),
+    _many("--env-file", help="Read in a file of environment variables"),
+    value("-w", "--workdir", help="Working directory inside the container"),
+    value("-u", "--user", help="Username or UID (format: <name|uid>[:<group|gid>])"),
+    _many("--group-add", help="Add additional groups to join"),
+    value("--entrypoint", help="Overwrite the default ENTRYPOINT of the image"),
+    flag("--init", help="Run an init inside the container that forwards signals and reaps processes"),
+    value("--stop-signal", help="Signal to stop the container"),
+    value("--stop-timeout", metavar="int", help="Timeout (in seconds) to stop a container"),
+    # what it is called
+    value("--name", help="Assign a name to the container"),
+    value("-h", "--hostname", help="Container host name"),
+    value("--domainname", help="Container NIS domain name"),
+    _many("-l", "--label", help="Set meta data on a container"),
+    _many("--label-file", help="Read in a line delimited file of labels"),
+    value("--cidfile", help="Write the container ID to the file"),
+    # files
+    _many("-v", "--volume", help="Bind mount a directory or file, or mount a volume: SOURCE:TARGET[:ro]"),
+    _many("--mount", help="Attach a filesystem mount: type=bind|volume|tmpfs,source=…,target=…[,readonly]"),
+    _many("--tmpfs", help="Mount a tmpfs directory: TARGET[:OPTIONS]"),
+    flag("--read-only", help="Mount the container's root filesystem as read only"),
+    value("--shm-size", metavar="bytes", help="Size of /dev/shm"),
+    # limits
+    value("-m", "--memory", metavar="bytes", help="Memory limit"),
+    value("--memory-swap", metavar="bytes", help="Limit of memory plus swap: '-1' to enable unlimited swap"),
+    value("--memory-reservation", metavar="bytes", help="Memory soft limit"),
+    value("--cpus", metavar="decimal", help="Number of CPUs"),
+    value("-c", "--cpu-shares", metavar="int", help="CPU shares (relative weight)"),
+    value("--cpu-period", metavar="int", help="Limit CPU CFS (Completely Fair Scheduler) period"),
+    value("--cpu-quota", metavar="int", help="Limit CPU CFS (Completely Fair Scheduler) quota"),
+    value("--cpuset-cpus", help="CPUs in which to allow execution (0-3, 0,1)"),
+    value("--cpuset-mems", help="Memory nodes in which to allow execution (0-3, 0,1)"),
+    value("--pids-limit", metavar="int", help="Limit the number of processes (-1 for unlimited)"),
+    _many("--ulimit", help="Ulimit options: TYPE=SOFT[:HARD]"),
+    value("--oom-score-adj", metavar="int", help="Tune the host's OOM preferences (-1000 to 1000)"),
+    # rights
+    _many("--cap-add", help="Add Linux capabilities"),
+    _many("--cap-drop", help="Drop Linux capabilities"),
+    flag("--privileged", help="Give extended privileges to this container"),
+    _many("--security-opt", help="Security options: no-new-privileges, seccomp=unconfined, seccomp=FILE"),
+    # network
+    value("--network", "--net", "network", help="Connect the container to a network: bridge, none, host"),
+    _many("--dns", help="Set custom DNS servers"),
+    _many("--dns-search", help="Set custom DNS search domains"),
+    _many("--dns-option", help="Set DNS options"),
+    _many("--add-host", help="Add a custom host-to-IP mapping: NAME:ADDRESS"),
+    # logs and images
+    value("--log-driver", help="Logging driver for the container: json-file or none"),
+    _many("--log-opt", help="Log driver options, such as max-size=10m"),
+    value("--pull", help="Pull image before running: always, missing, never (default missing)", default="missing"),
+    value("--platform", help="Set platform if the daemon can choose among several"),
+    flag("-q", "--quiet", help="Suppress the pull output"),
+)
+
+
+def container_options(function: Function) -> Function:
+    """Declares all flags that say what the container is to be."""
+    for declare in reversed(_DECLARATIONS):
+        function = declare(function)
+    return function
+
+
+def create_body(image: str, command: Sequence[str], options: Options, console: Sequence[int] = (0, 0)) -> Json:
+    """The body of ``POST /containers/create``. ``console``: rows and columns of the terminal. Raises BadFlag."""
+    attached = _attached(options)
+    return {
+        "Hostname": options["hostname"] or "",
+        "Domainname": options["domainname"] or "",
+        "User": options["user"] or "",
+        "AttachStdin": "stdin" in attached,
+        "AttachStdout": "stdout" in attached,
+        "AttachStderr": "stderr" in attached,
+        "Tty": options["tty"],
+        "OpenStdin": options["interactive"],
+        "StdinOnce": "stdin" in attached and options["interactive"],
+        "Env": environment(options["env"], options["env_file"]) or None,
+        "Cmd": list(command) or None,
+        "Image": image,
+        "Volumes": {text: {} for text in options["volume"] if values.bind(text) is None},
+        "WorkingDir": options["workdir"] or "",
+        "Entrypoint": None if options["entrypoint"] is None else [options["entrypoint"]],
+        "Labels": _labels(options),
+        **_given(
+            StopSignal=options["stop_signal"],
+            StopTimeout=_one("--stop-timeout", options["stop_timeout"], values.integer),
+        ),
+        "HostConfig": _host_config(options, console),
+        "NetworkingConfig": {"EndpointsConfig": {}},
+    }
+
+
+def _host_config(options: Options, console: Sequence[int]) -> Json:
+    wanted = _given(
+        Binds=[entry for text in options["volume"] if (entry := values.bind(text)) is not None],
+        Mounts=_each("--mount", options["mount"], values.mount),
+        Tmpfs=dict(_each("--tmpfs", options["tmpfs"], values.tmpfs)),
+        ShmSize=_one("--shm-size", options["shm_size"], parse_bytes),
+        OomScoreAdj=_one("--oom-score-adj", options["oom_score_adj"], values.integer),
+        ContainerIDFile=options["cidfile"],
+        GroupAdd=list(options["group_add"]),
+    )
+    wanted |= {
+        "NetworkMode": values.network(options["network"] or ""),
+        "AutoRemove": bool(options.get("rm")),
+        "RestartPolicy": {"Name": "no", "MaximumRetryCount": 0},
+        "ReadonlyRootfs": options["read_only"],
+        "Privileged": options["privileged"],
+        "ConsoleSize": list(console),
+        "LogConfig": {
+            "Type": options["log_driver"] or "",
+            "Config": dict(_each("--log-opt", options["log_opt"], values.label)),
+        },
+    }
+    return wanted | _limits(options) | _rights(options) | _names(options)
+
+
+def _limits(options: Options) -> Json:
+    return _given(
+        Memory=_one("-m, --memory", options["memory"], parse_bytes),
+        MemorySwap=_one("--memory-swap", options["memory_swap"], values.memory_or_unlimited),
+        MemoryReservation=_one("--memory-reservation", options["memory_reservation"], parse_bytes),
+        NanoCpus=_one("--cpus", options["cpus"], values.cpus),
+        CpuShares=_one("-c, --cpu-shares", options["cpu_shares"], values.integer),
+        CpuPeriod=_one("--cpu-period", options["cpu_period"], values.integer),
+        CpuQuota=_one("--cpu-quota", options["cpu_quota"], values.integer),
+        CpusetCpus=options["cpuset_cpus"],
+        CpusetMems=options["cpuset_mems"],
+        PidsLimit=_one("--pids-limit", options["pids_limit"], values.integer),
+        Ulimits=_each("--ulimit", options["ulimit"], values.ulimit),
+        Init=options["init"] or None,
+    )
+
+
+def _rights(options: Options) -> Json:
+    return _given(
+        CapAdd=_each("--cap-add", options["cap_add"], values.capability),
+        CapDrop=_each("--cap-drop", options["cap_drop"], values.capability),
+        SecurityOpt=_each("--security-opt", options["security_opt"], values.security_option),
+    )
+
+
+def _names(options: Options) -> Json:
+    return _given(
+        Dns=_each("--dns", options["dns"], values.address),
+        DnsSearch=list(options["dns_search"]),
+        DnsOptions=list(options["dns_option"]),
+        ExtraHosts=_each("--add-host", options["add_host"], values.extra_host),
+    )
+
+
+def _given(**keys: Any) -> Json:
+    """The keys that the user asked for. A 0 is kept: it may be a wish."""
+    return {key: wanted for key, wanted in keys.items() if wanted is not None and wanted not in ("", [], {})}
+
+
+def _one(name: str, text: str | None, parse: Callable[[str], Any]) -> Any:
+    return None if text is None else parsed(name, text, parse)
+
+
+def _each(name: str, texts: Iterable[str], parse: Callable[[str], Any]) -> list[Any]:
+    return [parsed(name, text, parse) for text in texts]
+
+
+def _attached(options: Options) -> set[str]:
+    """The streams to attach: those of -a, or output always and input with -i; none with -d."""
+    if options.get("detach"):
+        return set()
+    named = {text.lower() for text in options["attach"]}
+    if unknown := named - {"stdin", "stdout", "stderr"}:
+        raise BadFlag(
+            f'invalid argument "{min(unknown)}" for "-a, --attach" flag: valid streams are STDIN, STDOUT, STDERR'
+        )
+    return named or {"stdout", "stderr", *(["stdin"] if options["interactive"] else [])}
+
+
+def environment(entries: Iterable[str], files: Iterable[str]) -> list[str]:
+    """The variables of -e and --env-file. Raises BadFlag."""
+    found = [values.variable(entry) for path in files for entry in _lines("env", path)]
+    # a file's bare name that the caller has not set says nothing; on the command line it unsets the image's
+    return [entry for entry in found if "=" in entry] + _each("-e, --env", entries, values.variable)
+
+
+def _labels(options: Options) -> dict[str, str]:
+    entries = [entry for path in options["label_file"] for entry in _lines("label", path)]
+    return dict([*map(values.label, entries), *_each("-l, --label", options["label"], values.label)])
+
+
+def _lines(kind: str, path: str) -> list[str]:
+    try:
+        return list(values.file_lines(kind, path))
+    except InvalidArgument as error:
+        raise BadFlag(error.message, error.hint) from None

@@ -1,0 +1,73 @@
+"""`minidock plan`: what a start would do, as the list of kernel steps that the daemon would hand to the monitor.
+
+Nothing is made. `run --trace` and `inspect --plan` print the same steps with their results and times, by print_trace
+and show_plan. Read next: ../runtime/plan.py, where the daemon makes the list.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from minidock.cli import options
+from minidock.cli.create import container_body
+from minidock.cli.output import table
+from minidock.cli.verb import argument, client, flag, verb
+from minidock.client.client import Json
+
+_GAP_LEAST = 4  # the first column is a number
+
+
+@verb("plan", options_first=True)
+@argument("image", "IMAGE")
+@argument("command", "[COMMAND] [ARG...]", nargs=-1)
+@flag("--json", "as_json", help="Print the plan as JSON")
+@flag("-d", "--detach", help="As with run; makes no difference to the plan")
+@flag("--rm", help="As with run: the overlay of such a container is volatile")
+@options.container_options
+def plan_command(image: str, command: Sequence[str], as_json: bool, **given: Any) -> None:
+    """Show the kernel steps that a start would take"""
+    show_plan(client().plan(container_body(image, command, given)), as_json)
+
+
+def show_plan(plan: Json, as_json: bool) -> None:
+    """Prints a plan, with results and times where it was carried out."""
+    if as_json:
+        import json
+
+        print(json.dumps(plan, indent=4, ensure_ascii=False))
+        return
+    sys.stdout.write(plan_table(plan["Steps"]))
+    for warning in plan.get("Warnings") or ():
+        print(f"WARNING: {warning}", file=sys.stderr)
+
+
+def print_trace(plan: Json) -> None:
+    """The steps of a start on stderr, while the container's output goes to stdout."""
+    sys.stderr.write(plan_table(plan["Steps"]))
+    sys.stderr.flush()
+
+
+def plan_table(steps: Sequence[Json]) -> str:
+    """One line a step: its number, its kind, how it went if it was tried, and what it is about."""
+    tried = any("Errno" in step for step in steps)
+    heads = ["#", "STEP", *(["RESULT", "TIME"] if tried else []), "WHAT"]
+    rows = [
+        [str(number), step["Kind"], *([_result(step), _time(step)] if tried else []), step.get("Text") or ""]
+        for number, step in enumerate(steps, 1)
+    ]
+    return table([heads, *rows], _GAP_LEAST)
+
+
+def _result(step: Json) -> str:
+    code = step.get("Errno")
+    if code is None:
+        return "-"
+    return "ok" if code == 0 else f"{errno.errorcode.get(code, code)} ({os.strerror(code).lower()})"
+
+
+def _time(step: Json) -> str:
+    return "" if step.get("Errno") is None or step.get("Usec") is None else f"{step['Usec']} µs"
