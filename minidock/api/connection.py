@@ -130,9 +130,14 @@ class Connection:
         self._stream = None
         if answer is None:
             return 101
-        must_close = close or self.closing
+        must_close = close or self.closing or self._is_long(request)
         await self._loop.sock_sendall(self._socket, response.whole(answer, must_close, request.method == "HEAD"))
         return answer.status
+
+    def _is_long(self, request: Request) -> bool:
+        """Whether so much of the body is to come that the connection will not be read to its end."""
+        announced = request.headers.get(b"content-length", b"0")
+        return not self._body_ended and int(announced) > DRAIN_LIMIT
 
     async def _handle(self, request: Request) -> Answer | None:
         found = self._router.resolve(request)

@@ -74,7 +74,7 @@ async def _report(request: Request, progress: Progress, work: Coroutine[Any, Any
     try:
         await work
     except Exception as error:
-        if not progress.begun:
+        if not progress.begun or isinstance(error, errors.ClientGone):
             raise
         _, text = errors.explain(error, f"{request.method} {request.path}")
         progress.fail(text)

@@ -75,11 +75,11 @@ def parse_query(text: str) -> dict[str, list[str]]:
 class Request:
     """One request. ``name`` is what the route's placeholder stood for, ``version`` the API version of the path."""
 
-    __slots__ = ("_exchange", "_query", "_query_text", "headers", "method", "name", "path", "version")
+    __slots__ = ("_exchange", "_query", "headers", "method", "name", "path", "query_text", "version")
 
     def __init__(self, exchange: Exchange, method: str, path: str, query: str, headers: Mapping[bytes, bytes]) -> None:
         self._exchange = exchange
-        self._query_text = query
+        self.query_text = query
         self._query: dict[str, list[str]] | None = None
         self.method = method
         self.path = path
@@ -91,7 +91,7 @@ class Request:
     def query(self) -> dict[str, list[str]]:
         """All parameters."""
         if self._query is None:
-            self._query = parse_query(self._query_text)
+            self._query = parse_query(self.query_text)
         return self._query
 
     def header(self, name: bytes) -> str:

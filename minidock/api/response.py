@@ -156,7 +156,7 @@ class Stream:
         self._fail(ConnectionAbortedError("the stream was given up"))
 
     async def _wait_below(self, limit: int) -> None:
-        while len(self._pending) + len(self._wire) > limit:
+        while not self._error and len(self._pending) + len(self._wire) > limit:
             self._waiter = self._loop.create_future()
             await self._waiter
 

@@ -169,7 +169,8 @@ class Router:
         """
         clean = _clean(request.path)
         if clean != request.path:
-            return Answer(301, headers=(("Location", clean),))
+            location = f"{clean}?{request.query_text}" if request.query_text else clean
+            return Answer(301, headers=(("Location", location),))
         versioned = _VERSIONED.fullmatch(request.path)
         route = self._find(request, versioned[2] if versioned else request.path)
         if versioned:

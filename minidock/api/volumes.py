@@ -38,7 +38,7 @@ async def list_(engine: Engine, request: Request) -> Answer:
     dangling = wanted.flag("dangling")
     found = [
         _shown(record)
-        for record in await asyncio.to_thread(engine.volumes.list)
+        for record in await asyncio.to_thread(engine.volumes.all)
         if wanted.pattern("name", record.name)
         and wanted.exact("driver", "local")
         and wanted.labels(record.labels)

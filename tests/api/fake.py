@@ -97,7 +97,7 @@ class Images:
 class Volumes:
     """A volume ``data`` that is in use."""
 
-    def list(self) -> list[VolumeRecord]:
+    def all(self) -> list[VolumeRecord]:
         return [self.get("data")]
 
     def get(self, name: str) -> VolumeRecord:

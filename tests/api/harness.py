@@ -148,8 +148,14 @@ class Harness:
         self.engine = FakeEngine()
         self.listener = listen.open_unix(self.path, "")
         self.server = Server(self.engine, [self.listener])  # type: ignore[arg-type]
+        self._stopped = asyncio.Event()
         self._ready.set()
         await self.server.serve()
+        await self._stopped.wait()
+
+    async def _stop(self) -> None:
+        await self.server.shutdown()
+        self._stopped.set()
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         """Runs a coroutine on the server's loop."""
@@ -175,7 +181,7 @@ class Harness:
     def close(self) -> None:
         if not self.loop.is_closed():
             self.engine.gate.set()
-            self.run(self.server.shutdown())
+            self.run(self._stop())
         self._thread.join(10)
         assert not self._thread.is_alive(), "the server's thread did not end"
         self.listener.close()
