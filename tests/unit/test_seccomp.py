@@ -224,6 +224,26 @@ def test_two_conditions_on_one_argument_are_alternatives_and_on_two_must_both_ho
 
 
 @AMD64
+@pytest.mark.parametrize(
+    ("op", "passes"),
+    [
+        ("NE", {4, 6, 1 << 32 | 5}),
+        ("LT", {4}),
+        ("LE", {4, 5}),
+        ("EQ", {5}),
+        ("GE", {5, 6, 1 << 32 | 5}),
+        ("GT", {6, 1 << 32 | 5}),
+    ],
+)
+def test_comparisons_are_on_64_bits(op: str, passes: set[int]) -> None:
+    argument = {"index": 1, "value": 5, "op": f"SCMP_CMP_{op}"}
+    filter_ = compiled(deny_but(rule("personality", args=[argument])))
+    assert {
+        value for value in (4, 5, 6, 1 << 32 | 5) if filter_.run(X86_64, PERSONALITY, [0, value]) == ALLOW
+    } == passes
+
+
+@AMD64
 def test_without_an_arch_map_only_native_programs_run() -> None:
     filter_ = compiled(deny_but(rule("read")))
     assert filter_.run(X86_64, READ) == ALLOW
@@ -358,6 +378,22 @@ def test_a_damaged_file_is_compiled_anew(tmp_path: Path, builds: list[object], d
     seccomp._compile.cache_clear()
     assert compile_profile(SeccompProfile.load(), DEFAULT, tmp_path) == first and len(builds) == 2
     assert file.read_bytes() == stored
+
+
+def test_in_one_daemon_no_file_is_read_twice(builds: list[object]) -> None:
+    assert compile_profile(SeccompProfile.load(), DEFAULT) is compile_profile(SeccompProfile.load(), DEFAULT)
+    assert len(builds) == 1
+
+
+def test_a_write_that_fails_leaves_nothing(
+    tmp_path: Path, builds: list[object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(self: Path, target: Path) -> Path:
+        raise OSError(errno.ENOSPC, "no space left on device")
+
+    monkeypatch.setattr(Path, "replace", full)
+    assert compile_profile(SeccompProfile.load(), DEFAULT, tmp_path)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_cache_that_can_not_be_written_costs_only_time(tmp_path: Path, builds: list[object]) -> None:
