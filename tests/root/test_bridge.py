@@ -305,6 +305,7 @@ def test_a_sandbox_has_what_docker_gives(world: World) -> None:
     links = {link["ifname"]: link for link in show(sandbox, "address")}
     assert set(links) == world.bare | {"eth0"}
     assert addresses(links["eth0"]) == ["172.30.0.2/16"]
+    assert links["eth0"]["addr_info"][0]["broadcast"] == "172.30.255.255"
     assert links["eth0"]["address"] == end.mac
     assert "127.0.0.1/8" in addresses(links["lo"])
     assert show(sandbox, "route", "show", "default")[0]["gateway"] == "172.30.0.1"
