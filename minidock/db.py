@@ -43,7 +43,18 @@ CREATE TABLE images (
 );
 CREATE TABLE tags    (reference TEXT PRIMARY KEY, image TEXT NOT NULL REFERENCES images(id), tagged INTEGER NOT NULL);
 CREATE TABLE digests (reference TEXT PRIMARY KEY, image TEXT NOT NULL REFERENCES images(id));
-CREATE TABLE layers  (chain_id TEXT PRIMARY KEY, diff_id TEXT NOT NULL, parent TEXT, size INTEGER NOT NULL);
+CREATE TABLE layers  (
+    chain_id TEXT PRIMARY KEY,
+    diff_id  TEXT NOT NULL,
+    parent   TEXT,
+    size     INTEGER NOT NULL,          -- bytes of its files
+    blob     TEXT NOT NULL              -- digest of the blob that it was unpacked from, kept as long as the layer
+);
+CREATE TABLE manifests (                -- manifests and indexes that were pulled or loaded, kept as long as the image
+    digest TEXT NOT NULL,
+    image  TEXT NOT NULL REFERENCES images(id),
+    PRIMARY KEY (digest, image)
+);
 
 CREATE TABLE networks (
     id      TEXT PRIMARY KEY,

@@ -1,0 +1,135 @@
+"""Layers as plain tar bytes: gzip undone, hashed and bounded, in a thread of its own.
+
+zlib and hashlib let go of Python's lock while they work, so that inflating and hashing run on one core while the
+unpacking runs on another. What comes out is bounded: a gzip of zeros can be a thousand times its size
+(CVE-2017-14992), so a stream may grow past ``FREE_BYTES`` only in proportion to what went in, and never past MAX_BYTES.
+No helper program is started: which `gzip` runs would be for the environment to say (CVE-2019-14271 is of that family).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import queue
+import threading
+import zlib
+from collections.abc import Iterator
+from typing import Protocol
+
+from minidock.wire.errors import InvalidArgument, NotImplemented
+
+CHUNK = 512 << 10
+DEPTH = 8  # chunks between the two threads
+MAX_BYTES = 64 << 30
+FREE_BYTES = 1 << 30
+MAX_RATIO = 100
+
+_OTHERS = {b"\x28\xb5\x2f\xfd": "zstd", b"BZh": "bzip2", b"\xfd7zXZ": "xz"}
+
+
+class Reader(Protocol):
+    """What can be read from, front to back."""
+
+    def read(self, size: int = -1, /) -> bytes: ...
+
+
+def plain(file: Reader) -> Iterator[bytes]:
+    """The bytes of a stream, inflated if they are gzip (told by the first two bytes, as Docker does)."""
+    head = _read(file, 6)
+    for magic, name in _OTHERS.items():
+        if head.startswith(magic):
+            raise NotImplemented(f"read archive: {name} compression is not supported", "use gzip or a plain tar")
+    chunks = _chunks(head, file)
+    return _bounded(_inflate(chunks)) if head.startswith(b"\x1f\x8b") else chunks
+
+
+def _read(file: Reader, size: int) -> bytes:
+    """Up to ``size`` bytes, fewer only at the end."""
+    data = b""
+    while len(data) < size and (more := file.read(size - len(data))):
+        data += more
+    return data
+
+
+def _chunks(head: bytes, file: Reader) -> Iterator[bytes]:
+    if head:
+        yield head
+    while chunk := file.read(CHUNK):
+        yield chunk
+
+
+def _bounded(pieces: Iterator[tuple[int, bytes]]) -> Iterator[bytes]:
+    """Passes inflated pieces on, as long as they are in proportion to what was read for them."""
+    total = 0
+    for consumed, piece in pieces:
+        total += len(piece)
+        if total > min(MAX_BYTES, max(FREE_BYTES, MAX_RATIO * consumed)):
+            raise InvalidArgument(f"inflate archive: {consumed} bytes became more than {total}; refused as a gzip bomb")
+        yield piece
+
+
+def _inflate(chunks: Iterator[bytes]) -> Iterator[tuple[int, bytes]]:
+    """(bytes read so far, a piece of the result). A gzip file may hold several members, with zeros after each."""
+    member, consumed, between = zlib.decompressobj(wbits=31), 0, True
+    for chunk in chunks:
+        consumed += len(chunk)
+        pending = False
+        while chunk or pending:
+            if between and not (chunk := chunk.lstrip(b"\0")):
+                break
+            try:
+                piece = member.decompress(chunk, CHUNK)
+            except zlib.error as error:
+                raise InvalidArgument(f"inflate archive: corrupt gzip data ({error})") from None
+            chunk, between = member.unconsumed_tail, member.eof
+            pending = len(piece) == CHUNK and not between
+            if piece:
+                yield consumed, piece
+            if between:
+                chunk, member = member.unused_data, zlib.decompressobj(wbits=31)
+    if not between:
+        raise InvalidArgument("inflate archive: unexpected end of gzip data")
+
+
+class Pump:
+    """Runs an iterator of bytes in a thread, hashing what passes; iterate it for the bytes, then ask for ``digest``."""
+
+    def __init__(self, chunks: Iterator[bytes]) -> None:
+        self._chunks = chunks
+        self._hash = hashlib.sha256()
+        self._queue: queue.Queue[bytes | BaseException | None] = queue.Queue(DEPTH)
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="inflate", daemon=True)
+
+    def __enter__(self) -> Pump:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stopped.set()
+        while self._thread.is_alive():  # it may be waiting for room
+            with contextlib.suppress(queue.Empty):
+                self._queue.get(timeout=0.05)
+        self._thread.join()
+
+    def __iter__(self) -> Iterator[bytes]:
+        while (item := self._queue.get()) is not None:
+            if isinstance(item, BaseException):
+                raise item
+            yield item
+
+    @property
+    def digest(self) -> str:
+        """Of all bytes; to be asked for after the last one came out."""
+        return "sha256:" + self._hash.hexdigest()
+
+    def _run(self) -> None:
+        try:
+            for chunk in self._chunks:
+                self._hash.update(chunk)
+                self._queue.put(chunk)
+                if self._stopped.is_set():
+                    return
+            self._queue.put(None)
+        except BaseException as error:
+            self._queue.put(error)

@@ -1,0 +1,154 @@
+"""HTTP as a registry needs it, on urllib3: one request at a time, redirects and time limits in our own hands.
+
+Credentials go to the host that asked for them and to nobody else: a redirect (to a storage server, usually) is
+followed here, without the Authorization header as soon as scheme, host or port differ, and never from https to http
+(CVE-2020-15157; urllib.request still gets the first wrong, cpython issue 77842). Bodies are read as they come: what
+stands still or only drips is given up after a bounded time.
+"""
+
+from __future__ import annotations
+
+import socket
+import ssl
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from urllib.parse import urljoin, urlsplit
+
+import urllib3
+
+from minidock.wire.errors import ServerError
+from minidock.wire.version import VERSION
+
+CHUNK = 256 << 10
+MAX_REDIRECTS = 5
+REDIRECTS = (301, 302, 303, 307, 308)
+
+Response = urllib3.BaseHTTPResponse
+_DEFAULT_PORTS = {"https": 443, "http": 80}
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Seconds and counts. The defaults are for the world; tests shorten them."""
+
+    connect: float = 10
+    read: float = 30  # without a byte
+    window: float = 30  # in which at least ``window_bytes`` must come
+    window_bytes: int = 16 << 10
+    attempts: int = 5
+    pause: float = 0.5  # before the second attempt, doubled for each one after it
+    longest_pause: float = 20  # also where the registry says how long (Retry-After)
+
+
+class Unreachable(ServerError):
+    """No answer, or one that broke off: refused, timed out, no such host, TLS. Another attempt or way may do."""
+
+
+class Transport:
+    """Connections to one registry and to where it redirects."""
+
+    def __init__(self, verify: bool, timing: Timing) -> None:
+        self._timing = timing
+        self._pool = urllib3.PoolManager(
+            num_pools=8,
+            maxsize=4,
+            retries=False,
+            timeout=urllib3.Timeout(connect=timing.connect, read=timing.read),
+            cert_reqs="CERT_REQUIRED" if verify else "CERT_NONE",
+            assert_hostname=None if verify else False,
+            headers={"User-Agent": f"minidock/{VERSION}", "Accept-Encoding": "identity"},
+        )
+
+    def close(self) -> None:
+        self._pool.clear()
+
+    def request(
+        self, method: str, url: str, headers: Mapping[str, str], authorization: str = "", body: bytes | None = None
+    ) -> Response:
+        """The answer to a request, redirects followed; its body is still to be read. Raises Unreachable."""
+        home = origin(url)
+        for _ in range(MAX_REDIRECTS + 1):
+            own = {"Authorization": authorization} if authorization and origin(url) == home else {}
+            response = self._once(method, url, {**self._pool.headers, **headers, **own}, body)
+            target = response.headers.get("Location")
+            if response.status not in REDIRECTS or not target:
+                return response
+            response.release_conn()
+            url = _redirected(url, target)
+        raise ServerError(f"reach {home[1]}: more than {MAX_REDIRECTS} redirects")
+
+    def _once(self, method: str, url: str, headers: Mapping[str, str], body: bytes | None) -> Response:
+        try:
+            return self._pool.request(
+                method, url, headers=headers, body=body, redirect=False, preload_content=False, decode_content=False
+            )
+        except (urllib3.exceptions.HTTPError, OSError) as error:
+            raise Unreachable(f"reach {urlsplit(url).netloc}: {reason(error)}") from None
+        except ValueError:
+            raise ServerError("reach registry: it named an address that is no URL") from None
+
+    def pieces(self, response: Response) -> Iterator[bytes]:
+        """The body as it comes. Raises Unreachable if it stands still or breaks off."""
+        timing = self._timing
+        since, received = time.monotonic(), 0
+        try:
+            while piece := response.read1(CHUNK, decode_content=False):
+                yield piece
+                received += len(piece)
+                if time.monotonic() - since > timing.window:
+                    if received < timing.window_bytes:
+                        raise Unreachable(f"download: only {received} bytes came in {timing.window:.0f} seconds")
+                    since, received = time.monotonic(), 0
+        except (urllib3.exceptions.HTTPError, OSError) as error:
+            raise Unreachable(f"download: {reason(error)}") from None
+        finally:
+            response.close()
+
+    def body(self, response: Response, limit: int, what: str) -> bytes:
+        """The whole of a small body. Raises ServerError past ``limit``."""
+        data = bytearray()
+        for piece in self.pieces(response):
+            data += piece
+            if len(data) > limit:
+                raise ServerError(f"read {what}: larger than {limit} bytes")
+        return bytes(data)
+
+
+def origin(url: str) -> tuple[str, str, int]:
+    """Scheme, host and port: what credentials are bound to."""
+    parts = urlsplit(url)
+    return parts.scheme, (parts.hostname or "").lower(), parts.port or _DEFAULT_PORTS.get(parts.scheme, 0)
+
+
+def _redirected(url: str, target: str) -> str:
+    """Where a redirect leads. Raises ServerError for what must not be followed."""
+    try:
+        after = urljoin(url, target)
+        before_scheme, (scheme, host, _) = origin(url)[0], origin(after)
+    except ValueError:
+        raise ServerError(f"reach {urlsplit(url).netloc}: redirect to something that is no URL") from None
+    if scheme not in _DEFAULT_PORTS or not host or (before_scheme == "https" and scheme != "https"):
+        raise ServerError(
+            f"reach {urlsplit(url).netloc}: refused to follow its redirect from {before_scheme} to {scheme}"
+        )
+    return after
+
+
+def reason(error: BaseException) -> str:
+    """Why a connection failed, in a few words: the system's own, where there are any."""
+    seen: BaseException | None = error
+    while seen is not None:
+        if isinstance(seen, ssl.SSLCertVerificationError):
+            return f"its certificate is not trusted ({seen.verify_message})"
+        if isinstance(seen, ssl.SSLError):
+            return f"TLS failed ({(seen.reason or str(seen)).lower().replace('_', ' ')})"
+        if isinstance(seen, socket.gaierror):
+            return f"the name can't be resolved ({(seen.strerror or 'no answer').lower()})"
+        if isinstance(seen, TimeoutError | urllib3.exceptions.TimeoutError):
+            return "timed out"
+        if isinstance(seen, OSError) and seen.strerror:
+            return seen.strerror.lower()
+        inner = seen.args[1] if len(seen.args) > 1 and isinstance(seen.args[1], BaseException) else None
+        seen = seen.__cause__ or inner or seen.__context__
+    return "the connection broke off" if isinstance(error, urllib3.exceptions.ProtocolError) else str(error)[:200]

@@ -1,0 +1,244 @@
+"""A registry: manifests and blobs by the OCI distribution protocol (Docker Registry HTTP API V2).
+
+``connect`` finds the way in: mirrors first (Docker Hub only), https always, http only for registries that may be
+insecure (127.0.0.0/8 and the --insecure-registry list). What a registry says is believed after its digest was checked.
+Server errors and broken connections are tried again a few times; "no" is not. See: OCI distribution-spec, spec.md.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+import urllib3
+
+from minidock.image import digest as digests
+from minidock.image import manifest
+from minidock.image.auth import Authorizer, Refused
+from minidock.image.content import BlobWriter
+from minidock.image.http import Response, Timing, Transport, Unreachable
+from minidock.image.jsonio import Fields, parse_object
+from minidock.image.manifest import Descriptor
+from minidock.image.model import Auth, RegistryConfig
+from minidock.image.progress import Meter
+from minidock.image.reference import DEFAULT_DOMAIN, Reference
+from minidock.wire.errors import Error, InvalidArgument, NotFound, ServerError
+
+HUB = "registry-1.docker.io"
+ALWAYS_INSECURE = ("127.0.0.0/8", "::1/128")
+TRANSIENT = (408, 429, 500, 502, 503, 504)
+MAX_ERROR = 64 << 10
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """One way to a registry: "https://host", whether its certificate counts, and whether it is a mirror."""
+
+    base: str
+    verify: bool
+    mirror: bool = False
+
+
+@dataclass(frozen=True)
+class Document:
+    """A manifest or index as it came."""
+
+    data: bytes
+    media_type: str
+
+    @property
+    def digest(self) -> str:
+        return digests.of(self.data)
+
+
+def endpoints(domain: str, config: RegistryConfig) -> Iterator[Endpoint]:
+    """The ways to a registry, in the order to be tried."""
+    if domain == DEFAULT_DOMAIN:
+        for mirror in config.mirrors:
+            yield Endpoint(mirror.rstrip("/"), not is_insecure(urlsplit(mirror).netloc, config), mirror=True)
+        yield Endpoint(f"https://{HUB}", verify=True)
+        return
+    insecure = is_insecure(domain, config)
+    yield Endpoint(f"https://{domain}", verify=not insecure)
+    if insecure:
+        yield Endpoint(f"http://{domain}", verify=False)
+
+
+def is_insecure(domain: str, config: RegistryConfig) -> bool:
+    """Whether a registry may be spoken to without a certificate that somebody vouches for."""
+    host = urlsplit(f"//{domain}").hostname or ""
+    if domain in config.insecure or host in config.insecure or host == "localhost":
+        return True
+    try:
+        address = ipaddress.ip_address(host)
+        networks = [ipaddress.ip_network(n, strict=False) for n in (*ALWAYS_INSECURE, *config.insecure) if "/" in n]
+    except ValueError:
+        return False
+    return any(address.version == network.version and address in network for network in networks)
+
+
+class Repository:
+    """One repository of a registry, by one endpoint. Its methods may be called from several threads."""
+
+    def __init__(self, endpoint: Endpoint, ref: Reference, auth: Auth | None, timing: Timing) -> None:
+        self._endpoint, self._ref, self._timing = endpoint, ref, timing
+        self._transport = Transport(endpoint.verify, timing)
+        scope = f"repository:{ref.path}:pull"
+        self._authorizer = Authorizer(endpoint.base, scope, None if endpoint.mirror else auth, self._transport)
+
+    def close(self) -> None:
+        self._transport.close()
+
+    def ping(self) -> None:
+        """Asks whether a registry is there at all. Raises Unreachable at once: another endpoint may do."""
+        response = self._transport.request("GET", f"{self._endpoint.base}/v2/", {})
+        if response.status == 401:
+            self._authorizer.answer(response, self._authorizer.header)
+        response.close()
+        if response.status not in (200, 401, 403, *TRANSIENT):
+            raise ServerError(f"registry {self._host}: it answered {response.status} to /v2/, so it is none")
+
+    def manifest(self, tag_or_digest: str) -> Document:
+        """A manifest or index, checked against the digest if asked for by one."""
+        response = self._get(f"manifests/{tag_or_digest}", manifest.ACCEPT)
+        said = response.headers.get("Docker-Content-Digest", "")
+        kind = response.headers.get("Content-Type", "").partition(";")[0].strip()
+        document = Document(self._transport.body(response, manifest.MAX_MANIFEST, "manifest"), kind)
+        for wanted in (tag_or_digest, said):
+            if digests.is_digest(wanted) and wanted != document.digest:
+                raise ServerError(f"manifest verification failed for digest {wanted}: got {document.digest}")
+        return document
+
+    def small_blob(self, descriptor: Descriptor, limit: int, what: str) -> bytes:
+        """A blob in memory, checked: an image config."""
+        if descriptor.size > limit:
+            raise InvalidArgument(f"read {what}: larger than {limit} bytes")
+        body = self._transport.body(self._get(f"blobs/{descriptor.digest}"), limit, what)
+        if digests.of(body) != descriptor.digest or len(body) != descriptor.size:
+            raise ServerError(f"{what} verification failed for digest {descriptor.digest}")
+        return body
+
+    def blob(self, descriptor: Descriptor, writer: BlobWriter, meter: Meter) -> None:
+        """Downloads a blob into ``writer``, checked while it streams; one that breaks off is begun again."""
+        for pause in self._pauses():
+            try:
+                writer.restart()
+                self._download(descriptor, writer, meter)
+                break
+            except Unreachable as error:
+                if pause is None:
+                    raise Unreachable(f"download layer {descriptor.short} from {self._host}: {error.message}") from None
+                time.sleep(pause)
+        if writer.digest != descriptor.digest:
+            raise ServerError(f"filesystem layer verification failed for digest {descriptor.digest}")
+
+    def _download(self, descriptor: Descriptor, writer: BlobWriter, meter: Meter) -> None:
+        meter.restart()
+        for piece in self._transport.pieces(self._get(f"blobs/{descriptor.digest}")):
+            writer.write(piece)
+            meter.add(len(piece))
+            if writer.size > descriptor.size:
+                raise ServerError(
+                    f"layer {descriptor.short}: more than the {descriptor.size} bytes that the manifest says"
+                )
+        if writer.size < descriptor.size:
+            raise Unreachable(f"unexpected end after {writer.size} of {descriptor.size} bytes")
+
+    @property
+    def _host(self) -> str:
+        return urlsplit(self._endpoint.base).netloc
+
+    def _pauses(self) -> Iterator[float | None]:
+        """How long to wait before each further attempt; None with the last one."""
+        for attempt in range(self._timing.attempts - 1):
+            yield min(self._timing.pause * 2**attempt, self._timing.longest_pause)
+        yield None
+
+    def _get(self, path: str, accept: str = "*/*") -> Response:
+        """A successful answer to GET, tried again while that may help. Raises Error with Docker's texts."""
+        url = f"{self._endpoint.base}/v2/{self._ref.path}/{path}"
+        for pause in self._pauses():
+            try:
+                response = self._authorized(url, accept)
+            except Unreachable:
+                if pause is None:
+                    raise
+            else:
+                if response.status not in TRANSIENT or pause is None:
+                    return self._checked(response)
+                pause = max(pause, min(_retry_after(response), self._timing.longest_pause))
+                response.close()
+            time.sleep(pause or 0)
+        raise ServerError(f"registry {self._host} does not answer")
+
+    def _authorized(self, url: str, accept: str) -> Response:
+        for last in (False, True):
+            header = self._authorizer.header
+            response = self._transport.request("GET", url, {"Accept": accept}, header)
+            if response.status != 401 or last:
+                return response
+            try:
+                self._authorizer.answer(response, header)
+            except Refused as error:
+                if error.answered in (401, 403):
+                    return response
+                raise
+            finally:
+                response.close()
+        raise AssertionError
+
+    def _checked(self, response: Response) -> Response:
+        if response.status == 200:
+            return response
+        code, message = self._explanation(response)
+        said = f"{code.lower().replace('_', ' ')}: {message}" if code else f"it answered {response.status}"
+        if response.status in (401, 403) or code in ("DENIED", "UNAUTHORIZED"):
+            raise NotFound(
+                f"pull access denied for {self._ref.familiar_name}, repository does not exist or may require "
+                f"'docker login': {said}"
+            )
+        if response.status == 404 and code == "NAME_UNKNOWN":
+            raise NotFound(f"repository {self._ref.familiar_name} not found: {said}")
+        if response.status == 404:
+            raise NotFound(f"manifest for {self._ref.familiar()} not found: {said}")
+        raise ServerError(f"registry {self._host}: {said}")
+
+    def _explanation(self, response: Response) -> tuple[str, str]:
+        """The first error of a registry's answer: (code, message), both empty if it has none that can be read."""
+        try:
+            body = self._transport.body(response, MAX_ERROR, "error")
+            for item in Fields(parse_object(body, "error", MAX_ERROR), "error").items("errors"):
+                fields = Fields(item, "error")
+                return fields.text("code")[:64], " ".join(fields.text("message").split())[:300]
+        except (Error, urllib3.exceptions.HTTPError):
+            pass
+        return "", ""
+
+
+def _retry_after(response: Response) -> float:
+    text = response.headers.get("Retry-After", "")
+    return float(text) if text.isascii() and text.isdigit() and len(text) < 6 else 0
+
+
+def open_manifest(
+    ref: Reference, config: RegistryConfig, auth: Auth | None, timing: Timing
+) -> tuple[Repository, Document]:
+    """The repository by the first endpoint that serves what ``ref`` names, and that manifest or index."""
+    failure: Error | None = None
+    for endpoint in endpoints(ref.domain, config):
+        repository = Repository(endpoint, ref, auth, timing)
+        try:
+            repository.ping()
+            return repository, repository.manifest(ref.digest or ref.tag)
+        except Error as error:
+            repository.close()
+            if not (endpoint.mirror or isinstance(error, Unreachable)):
+                raise
+            failure = failure if failure and "certificate" in failure.message else error
+    assert failure is not None
+    raise ServerError(
+        failure.message, "check the name and the network; a registry without TLS needs --insecure-registry"
+    )

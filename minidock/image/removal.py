@@ -1,0 +1,77 @@
+"""`docker rmi`: which names go, whether the image goes with them, and what stands in the way. Docker's rules.
+
+By name: the name goes; the image too, if that was its last name and no container uses it. By id: all names and the
+image go, unless it has names in several repositories (then only by force). An image that a container uses is kept,
+whatever is forced: by name it only loses the name, by id nothing happens. See: moby daemon/images/image_delete.go.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from minidock.image import reference
+from minidock.image.model import Removed
+from minidock.image.records import Records
+from minidock.image.reference import Reference
+from minidock.wire.errors import Conflict
+from minidock.wire.names import short_id
+
+InUse = Callable[[str], list[str]]
+
+
+class Removal:
+    """One `rmi` of one image."""
+
+    def __init__(self, records: Records, ident: str, force: bool, in_use: InUse) -> None:
+        self._records, self._id, self._force = records, ident, force
+        self._users = in_use(ident)
+        self._removed: list[Removed] = []
+
+    def run(self, text: str) -> tuple[list[Removed], bool]:
+        """What was removed, and whether the image itself is gone. ``text`` is what the user wrote. Raises Conflict."""
+        by_id = self._id.removeprefix("sha256:").startswith(text.removeprefix("sha256:"))
+        gone = self._by_id() if by_id else self._by_name(reference.parse(text).with_default_tag())
+        return self._removed, gone
+
+    def _by_name(self, ref: Reference) -> bool:
+        if self._users and not self._force and _one_repository(self._names()):
+            raise Conflict(
+                f'conflict: unable to remove repository reference "{ref.familiar()}" (must force) - '
+                f"container {self._users[0][:12]} is using its referenced image {short_id(self._id)}"
+            )
+        self._untag(ref)
+        same = [name for name in self._names() if name.name == ref.name]
+        if not any(name.tag for name in same):
+            for name in same:
+                self._untag(name)
+        return not self._names() and not self._users and self._delete()
+
+    def _by_id(self) -> bool:
+        if self._users:
+            how = "cannot be forced" if self._force else "must be forced"
+            raise self._conflict(how, f"image is being used by container {self._users[0][:12]}")
+        if not self._force and not _one_repository(self._names()):
+            raise self._conflict("must be forced", "image is referenced in multiple repositories")
+        return self._delete()
+
+    def _conflict(self, how: str, why: str) -> Conflict:
+        return Conflict(f"conflict: unable to delete {short_id(self._id)} ({how}) - {why}")
+
+    def _names(self) -> list[Reference]:
+        return [*self._records.tags(self._id), *self._records.digests(self._id)]
+
+    def _untag(self, ref: Reference) -> None:
+        self._records.untag(ref)
+        self._removed.append(Removed(untagged=ref.familiar()))
+
+    def _delete(self) -> bool:
+        for name in self._names():
+            self._untag(name)
+        self._records.delete_image(self._id)
+        self._removed.append(Removed(deleted=self._id))
+        return True
+
+
+def _one_repository(names: list[Reference]) -> bool:
+    """At most one tag, and all digests in the same repository: then a tag is the image, for the user."""
+    return sum(bool(name.tag) for name in names) <= 1 and len({name.name for name in names}) <= 1

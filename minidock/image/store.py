@@ -1,0 +1,183 @@
+"""The image store: what the engine asks of images. One verb a method; each blocks, and may be called from any thread.
+
+    images/                      where it is told
+    resolve list tag remove      records.py (rows), removal.py (Docker's rules for rmi)
+    pull                         pull.py, registry.py
+    load import_rootfs           archive.py, imports.py
+    lowers layers_dir            layers.py, unpack.py
+
+An image exists from the moment its row is committed, which is after all its layers are in place; whatever a crash
+leaves before that is collected here at the next start.
+"""
+
+from __future__ import annotations
+
+import builtins
+import os
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import BinaryIO
+
+from minidock.db import Database
+from minidock.image import archive, config, digest, imports, layers, reference
+from minidock.image.content import CHUNK, Content
+from minidock.image.layers import Layers
+from minidock.image.model import Auth, Image, ImageConfig, RegistryConfig, Removed
+from minidock.image.progress import Meter, Progress, ProgressLine
+from minidock.image.pull import Puller
+from minidock.image.records import LayerRow, Records
+from minidock.image.removal import Removal
+from minidock.wire.errors import InvalidArgument, NotFound
+from minidock.wire.names import short_id
+
+__all__ = ["Auth", "Image", "ImageConfig", "ImageStore", "Progress", "ProgressLine", "RegistryConfig", "Removed"]
+
+
+class ImageStore:
+    """The images below a data root. ``trashed`` is told of every path that was moved into its trash/."""
+
+    def __init__(
+        self,
+        root: Path,
+        db: Database,
+        registry: RegistryConfig,
+        trashed: Callable[[Path], None] = lambda path: None,
+    ) -> None:
+        for name in ("tmp", "trash"):
+            (root / name).mkdir(mode=0o700, exist_ok=True)
+        self._trash, self._trashed = root / "trash", trashed
+        self._records = Records(db)
+        self._db = db
+        self._content = Content(root)
+        self._layers = Layers(root, self._records, self._content, self._discard)
+        self._puller = Puller(registry, self._records, self._content, self._layers, db)
+        self._layers.collect()
+
+    def _discard(self, path: Path) -> None:
+        target = self._trash / f"{path.name}.{os.urandom(4).hex()}"
+        try:
+            path.rename(target)
+        except FileNotFoundError:
+            return
+        self._trashed(target)
+
+    # What there is
+
+    def resolve(self, ref: str) -> Image:
+        """By reference, id or the first digits of an id. Raises NotFound, Ambiguous, InvalidArgument."""
+        image = self._records.image(self._records.resolve(ref))
+        if image is None:
+            raise NotFound(f"No such image: {ref}")
+        return image
+
+    def list(self) -> builtins.list[Image]:
+        """All images, newest first."""
+        return self._records.images()
+
+    @property
+    def layers_dir(self) -> Path:
+        """What ``lowers`` is relative to."""
+        return self._layers.directory
+
+    def lowers(self, image: Image) -> builtins.list[str]:
+        """The image's layers as overlayfs takes them, the top first, relative to ``layers_dir``."""
+        return [f"{digest.hex_of(chain)}/diff" for chain in reversed(digest.chain_ids(image.diff_ids))]
+
+    def layer_sizes(self, image: Image) -> builtins.list[int]:
+        """The bytes of each layer's files, lowest first."""
+        rows = [self._layers.present(name) for name in layers.names(image.diff_ids)]
+        return [row.size if row else 0 for row in rows]
+
+    # Names
+
+    def tag(self, ref: str, target: str) -> None:
+        """Gives an image another name."""
+        name = reference.parse(target).with_default_tag()
+        if name.digest:
+            raise InvalidArgument("refusing to create a tag with a digest reference")
+        if name.familiar_name == "sha256":
+            raise InvalidArgument("refusing to create an ambiguous tag using digest algorithm as name")
+        with self._db.transaction():
+            self._records.tag(name, self.resolve(ref).id)
+
+    def remove(self, ref: str, force: bool, in_use: Callable[[str], builtins.list[str]]) -> builtins.list[Removed]:
+        """Takes a name away, or deletes an image. ``in_use`` gives the containers of an image id. Raises Conflict."""
+        with self._db.transaction():
+            ident = self._records.resolve(ref)
+            removed, gone = Removal(self._records, ident, force, in_use).run(ref)
+        if gone:
+            self._layers.collect()
+        return removed
+
+    # How they come
+
+    def pull(self, ref: str, auth: Auth | None, progress: Progress) -> Image:
+        """From a registry. Pulls of one image at the same time are one pull."""
+        return self.resolve(self._puller.pull(reference.parse(ref).with_default_tag(), auth, progress))
+
+    def load(self, stream: BinaryIO, progress: Progress) -> builtins.list[Image]:
+        """From an archive of `docker save` or an OCI layout, all its images or none."""
+        with archive.opened(stream, self._content) as opened:
+            images = opened.images()
+            with self._layers.holding(_needed(images)):
+                for image in images:
+                    self._take(image, progress)
+                with self._db.transaction():
+                    for image in images:
+                        self._write_down(image, progress)
+        return [self.resolve(image.parsed.id) for image in images]
+
+    def _take(self, image: archive.Found, progress: Progress) -> None:
+        """Puts the layers and manifests of an archive's image in their places."""
+        for name, member in zip(layers.names(image.parsed.diff_ids), image.layers, strict=True):
+
+            def make(everyone: Progress, name: layers.LayerName = name, member: archive.Member = member) -> LayerRow:
+                self._content.keep(member.writer, member.digest)
+                meter = Meter(everyone, "Loading layer", short_id(name.diff_id), member.writer.size)
+                return self._layers.unpack(name, member.digest, meter.add)
+
+            self._layers.add(name, progress, make)
+        for one in image.manifests:
+            self._content.keep(one.writer, one.digest)
+
+    def _write_down(self, image: archive.Found, progress: Progress) -> None:
+        ident = self._add(image.config, image.parsed, [one.digest for one in image.manifests])
+        for name in image.names:
+            old = self._records.named(name)
+            if old and old != ident:
+                text = (
+                    f"The image {name.familiar()} already exists, renaming the old one with ID {old} to empty string\n"
+                )
+                progress(ProgressLine(stream=text))
+            self._records.tag(name, ident)
+            progress(ProgressLine(stream=f"Loaded image: {name.familiar()}\n"))
+        if not image.names:
+            progress(ProgressLine(stream=f"Loaded image ID: {ident}\n"))
+
+    def import_rootfs(self, stream: BinaryIO, ref: str | None, message: str, changes: Sequence[str]) -> Image:
+        """From a tar of a root directory, as an image of one layer."""
+        name = reference.parse(ref).with_default_tag() if ref else None
+        imports.new_config(digest.of(b""), message, changes)  # bad instructions are told before a long upload
+        with self._content.writer() as writer, ExitStack() as held:
+            while data := stream.read(CHUNK):
+                writer.write(data)
+            held.enter_context(self._layers.holding([writer.digest, layers.UNNAMED]))
+            self._content.keep(writer, writer.digest)
+            row = self._layers.unpack_base(writer.digest)
+            data = imports.new_config(row.diff_id, message, changes)
+            with self._db.transaction():
+                ident = self._add(data, config.parse(data))
+                if name:
+                    self._records.tag(name, ident)
+        return self.resolve(ident)
+
+    def _add(self, data: bytes, parsed: config.ParsedConfig, manifests: Sequence[str] = ()) -> str:
+        rows = [self._layers.present(name) for name in layers.names(parsed.diff_ids)]
+        return self._records.add_image(data, sum(row.size for row in rows if row), manifests)
+
+
+def _needed(images: Sequence[archive.Found]) -> set[str]:
+    """The chain ids and blobs that the images of an archive are made of."""
+    chains = {chain for image in images for chain in digest.chain_ids(image.parsed.diff_ids)}
+    return chains | {member.digest for image in images for member in (*image.layers, *image.manifests)}
