@@ -36,7 +36,10 @@ def processes_of(base: str, instances: set[str], daemons: set[int]) -> list[Proc
         if not stat:
             continue
         name, rest = stat[stat.index("(") + 1 : stat.rindex(")")], stat[stat.rindex(")") + 2 :].split()
-        found[pid], parents[pid] = Process(pid, name, rest[0] == "Z"), int(rest[1])
+        zombie, parent = rest[0] == "Z", int(rest[1])
+        if zombie and parent == 1:
+            continue  # it has ended and its files are gone; the rest is the machine's init's to do
+        found[pid], parents[pid] = Process(pid, name, zombie), parent
     ours = {pid for pid in found if pid in daemons or _carries(pid, base, instances)} - {os.getpid()}
     return [found[pid] for pid in sorted(found) if pid in ours or _descends(pid, parents, daemons)]
 
