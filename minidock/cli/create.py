@@ -12,9 +12,9 @@ from typing import Any
 
 from minidock.cli import options, reference
 from minidock.cli.terminal import size
-from minidock.cli.verb import BadFlag, argument, client, tell, verb
+from minidock.cli.verb import BadFlag, argument, client, flag, tell, verb
 from minidock.client.client import Client, Json
-from minidock.wire.errors import NotFound
+from minidock.wire.errors import InvalidArgument, NotFound
 
 _PULLS = ("always", "missing", "never")
 
@@ -22,6 +22,7 @@ _PULLS = ("always", "missing", "never")
 @verb("create", options_first=True)
 @argument("image", "IMAGE")
 @argument("command", "[COMMAND] [ARG...]", nargs=-1)
+@flag("--rm", help="Automatically remove the container when it exits")
 @options.container_options
 def create_command(image: str, command: Sequence[str], **given: Any) -> None:
     """Create a new container"""
@@ -40,13 +41,13 @@ def create_container(client: Client, body: Json, given: options.Options) -> str:
     """The new container's id, written to --cidfile as well. Warnings go to stderr."""
     cidfile = given["cidfile"]
     if cidfile and os.path.exists(cidfile):
-        raise BadFlag(f"container ID file found, make sure the other container isn't running or delete {cidfile}")
+        raise InvalidArgument(f"container ID file found, make sure the other container isn't running or delete {cidfile}")
     if given["pull"] == "always":
         pull(client, body["Image"], given)
     try:
         created = client.create(body, given["name"] or "", given["platform"] or "")
-    except NotFound as error:
-        if given["pull"] != "missing" or "image" not in error.message.lower():
+    except NotFound:
+        if given["pull"] != "missing":
             raise
         if not given["quiet"]:
             print(f"Unable to find image '{reference.with_tag(body['Image'])}' locally", file=sys.stderr)

@@ -49,10 +49,10 @@ def _without_daemon(trouble: DaemonUnreachable) -> list[Json]:
 
 def report(checks: Sequence[Json]) -> str:
     """A line a check, then what to do about those that are not ok."""
-    lines = [["CHECK", "STATUS", "DETAIL"]]
-    lines += [
-        [check["Name"], _MARKS.get(check["Status"], check["Status"]), check.get("Detail") or ""] for check in checks
-    ]
+    lines: list[list[str]] = [["CHECK", "STATUS", "DETAIL"]]
+    for check in checks:
+        status = str(check["Status"])
+        lines.append([check["Name"], _MARKS.get(status, status), check.get("Detail") or ""])
     text = table(lines)
     hints = [f"{check['Name']}: {check['Hint']}" for check in checks if check["Status"] != "ok" and check.get("Hint")]
     return text + "".join(f"\n{hint}" for hint in hints) + ("\n" if hints else "")

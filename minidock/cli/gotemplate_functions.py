@@ -60,7 +60,7 @@ def text(value: Any) -> str:
     if isinstance(value, str):
         return value
     if value is None:
-        return "<nil>"
+        return "<no value>"
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, float):

@@ -33,7 +33,7 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "wait": ("container", "Block until containers stop, then print their exit codes"),
     },
     "Containers": {
-        "create": ("run", "Create a new container"),
+        "create": ("create", "Create a new container"),
         "start": ("attach", "Start stopped containers"),
         "stop": ("container", "Stop running containers"),
         "restart": ("container", "Restart containers"),
