@@ -11,11 +11,10 @@
 #include <stdbool.h>
 #include <string.h>
 
-/* Go escapes < > & too, against being pasted into HTML; Docker inherits that. */
-static bool is_plain(unsigned char byte)
-{
-    return byte >= 0x20 && byte < 0x80 && byte != '"' && byte != '\\' && byte != '<' && byte != '>' && byte != '&';
-}
+/* What is not copied as it is. Go escapes < > & too, against being pasted into HTML; Docker inherits that. */
+static const bool special[256] = {
+    [0 ... 0x1f] = true, ['"'] = true, ['&'] = true, ['<'] = true, ['>'] = true, ['\\'] = true, [0x80 ... 0xff] = true,
+};
 
 static size_t escape_ascii(char *out, unsigned char byte)
 {
@@ -88,7 +87,7 @@ size_t json_escape(char *out, const unsigned char *in, size_t n)
     size_t i = 0, run, taken;
 
     while (i < n) {
-        for (run = i; run < n && is_plain(in[run]); run++)
+        for (run = i; run < n && !special[in[run]]; run++)
             ;
         memcpy(out, in + i, run - i);
         out += run - i;
