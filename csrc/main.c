@@ -1,8 +1,8 @@
 /* main.c: minidock-monitor, the process that stays with a container while daemons come and go.
  *
  * The daemon spawns it with everything open already: the control socket on fd 3, the plan on 4, its directory on 5, the
- * plan's own descriptors from 6 on. It is one fork away from the daemon, in a session of its own, and a child
- * of init: it shares no fate with the daemon. It is no program for people.
+ * plan's own descriptors from 6 on. It is one fork away from the daemon, in a session and a cgroup of its own, and a
+ * child of init: it shares no fate with the daemon. It is no program for people.
  *
  * Signals that end a program by default are ignored: a monitor lives exactly as long as its container, and who wants to
  * end that must kill the container. (SIGKILL remains; the daemon then kills the container by its cgroup.) An ignored
@@ -48,19 +48,41 @@ static void ignore_signals(void)
         signal(ignored[i], SIG_IGN);
 }
 
+/* A copy of ourselves that init will own, born in the cgroup that the daemon names.
+ * Why:   "systemctl stop" kills what is in the service's cgroup; a monitor there would die with the daemon. Not in the
+ *        container's cgroup either: cgroup.kill would take it along, and its memory would count as the container's.
+ *        Born there, because moving a process by cgroup.procs waits for every processor of the machine (10 ms).
+ * See:   clone3 in clone(2), cgroups(7), systemd.kill(5) KillMode.   Look: cat /proc/MONITOR/cgroup */
+static pid_t fork_into(const char *cgroup)
+{
+    CLEANUP_FD int fd = cgroup == NULL ? -1 : open(cgroup, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    struct clone_args args = {.exit_signal = SIGCHLD};
+
+    if (cgroup != NULL && fd < 0)
+        return -1;
+    if (cgroup != NULL) {
+        args.flags = CLONE_INTO_CGROUP;
+        args.cgroup = (uint64_t)fd;
+    }
+    return sys_clone3(&args);
+}
+
+/* minidock-monitor ID [CGROUP] */
 int main(int argc, char **argv)
 {
     static const char usage[] = "minidock-monitor: started by minidockd, one per container; not a command\n";
     static struct buffers buffers; /* static for its size; all else is passed a pointer */
     struct monitor monitor = {.buffers = &buffers};
 
-    if (argc != 2 || !given_a_socket()) {
+    if (argc < 2 || argc > 3 || !given_a_socket()) {
         write_all(STDERR_FILENO, usage, sizeof usage - 1);
         return 2;
     }
-    pid_t pid = fork();
+    pid_t pid = fork_into(argv[2]);
     if (pid != 0)
         _exit(pid < 0);
+    if (chdir("/") != 0) /* the daemon's may be on a file system that somebody wants to unmount */
+        return 1;
     prctl(PR_SET_NAME, argv[0]);
     prctl(PR_SET_DUMPABLE, 0);
     prctl(PR_SET_CHILD_SUBREAPER, 1);

@@ -4,7 +4,7 @@
  * master of its terminal), writes the log, and is there when the daemon is not. These steps only
  * prepare; the pumping is the monitor's loop.
  *
- * Serves: the plan's first lines. Read next: steps_cgroup.c, walk.c (step_clone3), monitor.c. */
+ * Serves: the plan's first lines. Read next: steps_devices.c, walk.c (step_clone3), monitor.c. */
 #include <fcntl.h>
 #include <string.h>
 #include <unistd.h>

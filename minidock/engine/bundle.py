@@ -37,13 +37,12 @@ _GENERATED = (("resolv.conf", "/etc/resolv.conf"), ("hostname", "/etc/hostname")
 
 @dataclass(frozen=True)
 class Place:
-    """Where this start happens: paths and cgroups, whether the network namespace comes as fd 0, and whether it is
+    """Where this start happens: paths and cgroup, whether the network namespace comes as fd 0, and whether it is
     ``fresh``: only a plan is wanted, and the container's directories are not there."""
 
     settings: Settings
     images: ImageStore
     cgroup: Path
-    monitors: Path
     joins_network: bool
     fresh: bool = False
 
@@ -99,7 +98,6 @@ def _supervision(container: Container, place: Place) -> Supervision:
     rows, columns = (*host.console_size, 0, 0)[:2]
     size, files = create.log_bounds(host.log_config)
     return Supervision(
-        monitor_cgroup=str(place.monitors),
         cgroup=str(place.cgroup),
         terminal=config.tty,
         stdin="none" if not config.open_stdin else "once" if config.stdin_once else "open",
@@ -210,7 +208,6 @@ def exec_spec(
         else rights.seccomp_filter(host, granted, place.settings.data_root / "seccomp"),
     )
     supervision = Supervision(
-        monitor_cgroup=str(place.monitors),
         cgroup=str(place.cgroup),
         terminal=tty,
         stdin="once" if request.attach_stdin else "none",

@@ -90,13 +90,13 @@ class Execs:
         with ExitStack() as fds:
             root = os.open(f"/proc/{container.state.pid}/root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
             fds.callback(os.close, root)
-            place = bundle.Place(
-                parts.settings, parts.images, parts.cgroups.path(container.id), parts.cgroups.monitors, True
-            )
+            place = bundle.Place(parts.settings, parts.images, parts.cgroups.path(container.id), True)
             plan = exec_plan(bundle.exec_spec(container, request, tty, size or request.console_size, root, place))
             with ExitStack() as undo:
                 undo.callback(remove_monitor_directory, directory)
-                monitor = await Monitor.spawn(session.id, directory, parts.monitor_binary, encode(plan), [pidfd])
+                monitor = await Monitor.spawn(
+                    session.id, directory, parts.monitor_binary, encode(plan), [pidfd], parts.cgroups.monitors
+                )
                 undo.callback(monitor.close)
                 if client:
                     client.hand_to(monitor)

@@ -64,10 +64,15 @@ class Lifecycle:
             fds, endpoint = await self._network(container, undo, fds_of_start)
             bundle.write_etc_files(container, directory, endpoint)
             _forget_volatile(directory)
-            place = bundle.Place(settings, parts.images, cgroup, parts.cgroups.monitors, bool(fds))
+            place = bundle.Place(settings, parts.images, cgroup, bool(fds))
             plan = container_plan(bundle.container_spec(container, image, place))
             monitor = await Monitor.spawn(
-                container.id, settings.monitor_directory(container.id), parts.monitor_binary, encode(plan), fds
+                container.id,
+                settings.monitor_directory(container.id),
+                parts.monitor_binary,
+                encode(plan),
+                fds,
+                parts.cgroups.monitors,
             )
             undo.callback(self._forget_monitor, container.id, monitor)
             live.waiting.hand_to(monitor)

@@ -11,6 +11,7 @@ daemon (linux/shim.py). Read next: control.py (the messages), plan.py (what is s
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import signal as signals
 import socket
@@ -78,13 +79,15 @@ class Monitor:
         self._loop.add_reader(sock, self._readable)
 
     @classmethod
-    async def spawn(cls, ident: str, directory: Path, binary: int, plan: bytes, fds: Sequence[int]) -> Monitor:
-        """A new monitor, waiting for `start`.
+    async def spawn(
+        cls, ident: str, directory: Path, binary: int, plan: bytes, fds: Sequence[int], cgroup: Path | None = None
+    ) -> Monitor:
+        """A new monitor, waiting for `start`, in the directory of a cgroup (None: the daemon's).
 
         Makes ``directory`` (0700). ``binary`` is `load_binary`'s; ``fds`` are what the plan calls fd:0, fd:1 …; both
         stay the caller's. Raises OSError, ServerError; nothing is left then.
         """
-        first, sock = _launch(ident, directory, binary, plan, fds)
+        first, sock = _launch(ident, directory, binary, plan, fds, cgroup)
         monitor = cls(ident, directory, sock, plan)
         try:
             await _reap(first)
@@ -161,6 +164,8 @@ class Monitor:
 
     def signal(self, number: int) -> None:
         """Signals the container's first process. Raises ProcessLookupError if there is none any more."""
+        if self.pidfd < 0 and self.state == "running":
+            raise OSError(errno.EMFILE, "no descriptor of the container's process: too many are open")
         if self.pidfd < 0:
             raise ProcessLookupError(f"container {self.ident[:12]} does not run")
         signals.pidfd_send_signal(self.pidfd, number)
@@ -192,12 +197,15 @@ class Monitor:
             return
         except (OSError, ValueError):
             message = None
-        if message is None:
+        try:
+            handled = message is not None and self._handle(message)
+        except (ValueError, IndexError, struct.error):
+            handled = False
+        if not handled:
             self._lost()
-        else:
-            self._handle(message)
 
-    def _handle(self, message: Message) -> None:
+    def _handle(self, message: Message) -> bool:
+        """Raises ValueError, IndexError or struct.error for a message that no monitor sends."""
         match message.kind:
             case Kind.STATE:
                 self._on_state(message)
@@ -209,8 +217,8 @@ class Monitor:
             case Kind.EXITED:
                 self._on_exited(message.a, message.b)
             case _:
-                for fd in message.fds:
-                    os.close(fd)
+                raise ValueError(f"message of type {message.kind}")
+        return True
 
     def _on_state(self, message: Message) -> None:
         self.state = _STATES[message.a]
@@ -224,7 +232,8 @@ class Monitor:
     def _on_running(self, message: Message) -> None:
         self.state = "running"
         self.pid = message.b
-        (self.pidfd,) = message.fds
+        # None comes when this process has too many descriptors open; the container is none the worse for it.
+        self.pidfd = message.fds[0] if message.fds else -1
 
     def _on_exited(self, code: int, signal: int) -> None:
         record = read_exit_record(self._directory)
@@ -255,7 +264,9 @@ class Monitor:
             self.exited.set_result(end)
 
 
-def _launch(ident: str, directory: Path, binary: int, plan: bytes, fds: Sequence[int]) -> tuple[int, socket.socket]:
+def _launch(
+    ident: str, directory: Path, binary: int, plan: bytes, fds: Sequence[int], cgroup: Path | None
+) -> tuple[int, socket.socket]:
     """The monitor's directory and socket, our connection to it, and the process: in this order.
 
     We connect before anybody accepts, so that from the first moment on a monitor has a connection whose end tells it
@@ -271,7 +282,7 @@ def _launch(ident: str, directory: Path, binary: int, plan: bytes, fds: Sequence
         plan_fd = sealed("minidock-plan", plan)
         ours.callback(os.close, plan_fd)
         given = [listener.fileno(), plan_fd, directory_fd, *fds]
-        pid = shim.spawn(binary, given, ["minidock-monitor", ident])
+        pid = shim.spawn(binary, given, ["minidock-monitor", ident, *([str(cgroup)] if cgroup else [])])
         undo.pop_all()
         return pid, sock
 

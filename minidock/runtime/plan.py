@@ -54,7 +54,7 @@ def container_plan(spec: Spec) -> Plan:
     """What a container is."""
     process, supervision = spec.process, spec.supervision
     return (
-        # The monitor makes ready: its own cgroup, a log, pipes; and who may open which device.
+        # The monitor makes ready: a log, pipes; and who may open which device.
         *_supervision(supervision),
         *_device_rules(spec),
         # A child that sees only itself: new namespaces, born inside the container's cgroup.
@@ -104,8 +104,6 @@ def exec_plan(spec: ExecSpec) -> Plan:
 
 
 def _supervision(supervision: Supervision) -> Iterator[Step]:
-    if supervision.monitor_cgroup:
-        yield step("cgroup", supervision.monitor_cgroup)
     if supervision.log_path:
         yield step("log", supervision.log_path, supervision.log_max_size, supervision.log_max_files)
     mode = "pty" if supervision.terminal else "pipe"

@@ -101,7 +101,6 @@ class Namespaces:
 class Supervision:
     """What the monitor keeps for the process. Empty ``log_path``: no log. ``stdin`` is none, open or once."""
 
-    monitor_cgroup: str = ""
     cgroup: str = ""
     terminal: bool = False
     stdin: str = "none"

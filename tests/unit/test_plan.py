@@ -32,7 +32,7 @@ def spec(**changes: object) -> Spec:
     given = {
         "process": Process(("sh", "-c", "true"), ("A=1",), capabilities=CAPABILITIES, seccomp=b"\0" * 16),
         "root": ROOT,
-        "supervision": Supervision("/cg/monitors", "/cg/c", log_path="/c/log"),
+        "supervision": Supervision("/cg/c", log_path="/c/log"),
         "mounts": (Filesystem("proc", "/proc", ("nosuid",)), Bind("/src", "/dst", ("rec",))),
         "devices": DEFAULT_NODES,
         "device_rules": DEFAULT_RULES,
@@ -122,7 +122,7 @@ def test_the_host_network_is_joined_by_not_leaving_it() -> None:
 
 
 def test_exec_joins_the_pid_namespace_before_it_forks_and_the_others_after() -> None:
-    plan = exec_plan(ExecSpec(Process(("ps",), capabilities=CAPABILITIES), Supervision("/cg/monitors", "/cg/c")))
+    plan = exec_plan(ExecSpec(Process(("ps",), capabilities=CAPABILITIES), Supervision("/cg/c")))
     order = kinds(plan)
     assert order.index("setns") < order.index("clone3") < len(order) - 1 - order[::-1].index("setns")
     assert plan[order.index("setns")].fields == ("fd:0", "pid")

@@ -1,35 +1,16 @@
-/* steps_cgroup.c: the monitor's own cgroup, and the device rules of the container's.
+/* steps_devices.c: the device rules of the container's cgroup.
  *
- * Limits (memory, cpu, pids) are plain files that the daemon has written before; what is left for C is
- * to enter a cgroup, and to attach the program that cgroup v2 has in place of v1's devices.allow files.
- * The container itself enters its cgroup by being born there (step_clone3 in walk.c).
+ * Limits (memory, cpu, pids) are plain files that the daemon has written before; what is left for C is to attach
+ * the program that cgroup v2 has in place of v1's devices.allow files. The container enters its cgroup by being
+ * born there (step_clone3 in walk.c), as the monitor did (main.c).
  *
  * Serves: the plan's first lines. Read next: steps_monitor.c, minidock/cgroup (who writes the limits). */
 #include <fcntl.h>
-#include <limits.h>
 #include <linux/bpf.h>
-#include <stdio.h>
 #include <unistd.h>
 
 #include "step.h"
 #include "sys.h"
-
-/* cgroup: the monitor moves itself out of the daemon's cgroup.
- * Why:   "systemctl stop" kills what is in the service's cgroup; a monitor there would die with the daemon.
- *        It must not be in the container's cgroup either: cgroup.kill would take it along, and its memory
- *        would count against the container's limit.
- * Order: first of all, before anything is held that such a stop would orphan.
- * See:   cgroups(7) "cgroup.procs", systemd.kill(5) KillMode.   Look: cat /proc/MONITOR/cgroup */
-int step_cgroup(struct walk *w, const struct plan_step *s)
-{
-    char path[PATH_MAX];
-    if (snprintf(path, sizeof(path), "%s/cgroup.procs", s->field[0].text) >= (int)sizeof(path))
-        return step_fail(w, ENAMETOOLONG, "%s", s->field[0].text);
-    CLEANUP_FD int fd = open(path, O_WRONLY | O_CLOEXEC);
-    if (fd < 0 || write(fd, "0", 1) != 1)
-        return step_errno(w, path);
-    return 0;
-}
 
 static int bpf(enum bpf_cmd command, union bpf_attr *attr)
 {
