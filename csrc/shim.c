@@ -43,7 +43,8 @@ static int arrange_fds(posix_spawn_file_actions_t *actions, const int *lifted, i
         r = posix_spawn_file_actions_addopen(actions, fd, "/dev/null", O_RDWR, 0);
     for (int i = 0; i < count && r == 0; i++)
         r = posix_spawn_file_actions_adddup2(actions, lifted[i], FIRST_FD + i);
-    return r;
+    /* What the daemon itself was started with (a pipe of the shell, say) would live on in the monitor. */
+    return r != 0 ? r : posix_spawn_file_actions_addclosefrom_np(actions, FIRST_FD + count);
 }
 
 /* posix_spawn(3) of the sealed memfd: the monitor.
@@ -59,7 +60,7 @@ static int spawn_lifted(const int *lifted, int count, char *const argv[])
     posix_spawnattr_t attr;
     sigset_t all, none;
     pid_t pid = 0;
-    snprintf(path, sizeof(path), "/proc/self/fd/%d", lifted[count]);
+    snprintf(path, sizeof(path), "/proc/self/fd/%d", FIRST_FD + count - 1); /* the last one is the program */
     sigfillset(&all);
     sigemptyset(&none);
     posix_spawn_file_actions_init(&actions);
@@ -77,16 +78,16 @@ static int spawn_lifted(const int *lifted, int count, char *const argv[])
 
 int md_spawn(int exe_fd, const int *fds, int nfds, char *const argv[])
 {
-    int all[MAX_FDS + 1], lifted[MAX_FDS + 1];
-    if (nfds < 0 || nfds > MAX_FDS)
+    int all[MAX_FDS], lifted[MAX_FDS];
+    if (nfds < 0 || nfds >= MAX_FDS)
         return -EINVAL;
     for (int i = 0; i <= nfds; i++)
         lifted[i] = -1;
     memcpy(all, fds, sizeof(int) * (size_t)nfds);
-    all[nfds] = exe_fd; /* lifted along with the others: its number may be one of the new ones */
+    all[nfds] = exe_fd; /* comes behind the others: the path that is executed is looked up in the child */
     int r = lift(all, nfds + 1, lifted);
     if (r == 0)
-        r = spawn_lifted(lifted, nfds, argv);
+        r = spawn_lifted(lifted, nfds + 1, argv);
     for (int i = 0; i <= nfds; i++)
         close_fd(&lifted[i]);
     return r;
@@ -199,11 +200,12 @@ static int view_by_thread(const char *base, const char *lowers)
 int md_overlay_view(const char *base, const char *lowers)
 {
     char path[PATH_MAX];
-    const char *rest = lowers;
-    int r = next_lower(base, &rest, path);
-    if (r <= 0)
+    int r, count = 0;
+    for (const char *rest = lowers; (r = next_lower(base, &rest, path)) > 0; count++)
+        continue;
+    if (r < 0 || count == 0)
         return r < 0 ? r : -EINVAL;
-    if (*rest == '\0') /* an overlay of one layer is refused by the kernel; the layer itself is the view */
+    if (count == 1) /* an overlay of one layer is refused by the kernel; the layer itself is the view */
         return clone_view(path);
     r = view_by_config(base, lowers);
     return r == -EINVAL ? view_by_thread(base, lowers) : r;
