@@ -185,8 +185,12 @@ class CgroupTree:
     def pids(self, container_id: str) -> list[int]:
         """All processes of a container, those in cgroups that it made for itself included."""
         found: list[int] = []
-        for directory, _, _ in os.walk(self._existing(container_id)):
+        waiting = [str(self._existing(container_id))]
+        while waiting:
+            directory = waiting.pop()
             try:
+                with os.scandir(directory) as entries:
+                    waiting += [entry.path for entry in entries if entry.is_dir(follow_symlinks=False)]
                 found += map(int, Path(directory, "cgroup.procs").read_text().split())
             except OSError as error:
                 # ENOENT, ENODEV: removed as we look. EOPNOTSUPP: threaded, its processes are listed further up.
