@@ -16,7 +16,6 @@ from minidock.engine.requests import ExecRequest
 from minidock.engine.settings import Settings
 from minidock.image.model import Image
 from minidock.image.store import ImageStore
-from minidock.linux import shim
 from minidock.network import etc
 from minidock.runtime import paths
 from minidock.runtime.devices import DEFAULT_LINKS
@@ -37,14 +36,13 @@ _GENERATED = (("resolv.conf", "/etc/resolv.conf"), ("hostname", "/etc/hostname")
 
 @dataclass(frozen=True)
 class Place:
-    """Where this start happens: paths and cgroup, whether the network namespace comes as fd 0, and whether it is
-    ``fresh``: only a plan is wanted, and the container's directories are not there."""
+    """Where this start happens: paths and cgroup, and whether the network namespace comes as fd 0."""
 
     settings: Settings
     images: ImageStore
     cgroup: Path
+    accounts: users.Accounts
     joins_network: bool
-    fresh: bool = False
 
 
 def log_path(settings: Settings, container: Container) -> Path:
@@ -115,9 +113,7 @@ def _size(value: int) -> int:
 
 def _process(container: Container, root: Overlay, place: Place, granted: frozenset[str]) -> Process:
     config, host = container.config, container.host
-    # The upper directory as the topmost lower: what is to be read is the container's file as it is now.
-    layers = root.lowers if place.fresh else (os.path.relpath(root.upper, root.base), *root.lowers)
-    account = _account(root.base, ":".join(layers), config.user, host.group_add or ())
+    account = place.accounts.find(root, config.user, host.group_add or ())
     return Process(
         args=(container.definition.path, *container.definition.args),
         env=environment(config, account.home),
@@ -130,15 +126,6 @@ def _process(container: Container, root: Overlay, place: Place, granted: frozens
         seccomp=rights.seccomp_filter(host, granted, place.settings.data_root / "seccomp"),
         init=bool(host.init),
     )
-
-
-def _account(base: str, lowers: str, user: str, groups: tuple[str, ...]) -> users.Account:
-    """Looks into the root before it exists, through a mount that nobody but this fd can see."""
-    view = shim.overlay_view(base, lowers)
-    try:
-        return users.resolve(view, user, groups)
-    finally:
-        os.close(view)
 
 
 def environment(config: Config, home: str, more: tuple[str, ...] = ()) -> tuple[str, ...]:

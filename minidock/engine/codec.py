@@ -128,6 +128,8 @@ def _kind(value: Any) -> str:
 
 def encode(value: Any) -> Any:
     """The opposite: a dataclass (or a tuple, dict, enum, scalar) → what json.dumps takes, with Docker's keys."""
+    if value is None or type(value) in _NAMES:
+        return value
     if dataclasses.is_dataclass(value):
         return {name: encode(getattr(value, attribute)) for attribute, name, _ in _fields(cast(Hashable, type(value)))}
     if isinstance(value, tuple):

@@ -250,7 +250,7 @@ class Engine:
         container = Container(ident, "plan", times.now(), definition)
         cgroup = parts.cgroups.path(ident)
         joins = definition.host.network_mode != "host"
-        place = bundle.Place(parts.settings, parts.images, cgroup, joins, fresh=True)
+        place = bundle.Place(parts.settings, parts.images, cgroup, parts.accounts, joins)
         return reports.describe(container_plan(bundle.container_spec(container, image, place))), tuple(warnings)
 
     async def plan_of(self, reference: str) -> tuple[StepReport, ...]:

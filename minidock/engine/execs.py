@@ -90,7 +90,8 @@ class Execs:
         with ExitStack() as fds:
             root = os.open(f"/proc/{container.state.pid}/root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
             fds.callback(os.close, root)
-            place = bundle.Place(parts.settings, parts.images, parts.cgroups.path(container.id), True)
+            cgroup = parts.cgroups.path(container.id)
+            place = bundle.Place(parts.settings, parts.images, cgroup, parts.accounts, True)
             plan = exec_plan(bundle.exec_spec(container, request, tty, size or request.console_size, root, place))
             with ExitStack() as undo:
                 undo.callback(remove_monitor_directory, directory)

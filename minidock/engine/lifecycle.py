@@ -64,7 +64,7 @@ class Lifecycle:
             fds, endpoint = await self._network(container, undo, fds_of_start)
             bundle.write_etc_files(container, directory, endpoint)
             _forget_volatile(directory)
-            place = bundle.Place(settings, parts.images, cgroup, bool(fds))
+            place = bundle.Place(settings, parts.images, cgroup, parts.accounts, bool(fds))
             plan = container_plan(bundle.container_spec(container, image, place))
             monitor = await Monitor.spawn(
                 container.id,

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from minidock.cgroup.tree import CgroupTree
 from minidock.engine.containers import Containers
 from minidock.engine.events import Events
 from minidock.engine.settings import Settings
 from minidock.engine.trash import Trash
+from minidock.engine.users import Accounts
 from minidock.engine.volumes import Volumes
 from minidock.image.store import ImageStore
 from minidock.network.bridge import Bridge
@@ -29,6 +30,7 @@ class Parts:
     bridge: Bridge | None
     no_bridge: str
     monitor_binary: int
+    accounts: Accounts = field(default_factory=Accounts)
 
     def the_bridge(self) -> Bridge:
         """The default network. Raises Unavailable with the reason where there is none."""

@@ -10,7 +10,6 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from minidock.engine.codec import decode, encode
 from minidock.engine.requests import StepReport
 from minidock.runtime.monitor import StepResult
 from minidock.runtime.plan import Plan, show
@@ -36,8 +35,8 @@ def describe(plan: Plan, results: Sequence[StepResult] = ()) -> tuple[StepReport
 
 def write(directory: Path, plan: Plan, results: Sequence[StepResult]) -> None:
     """Keeps the report of the latest start."""
-    text = json.dumps([encode(report) for report in describe(plan, results)])
-    (directory / _FILE).write_text(text)
+    rows = [(r.kind, r.fields, r.text, r.errno, r.usec) for r in describe(plan, results)]
+    (directory / _FILE).write_text(json.dumps(rows))
 
 
 def read(directory: Path, name: str) -> tuple[StepReport, ...]:
@@ -46,4 +45,4 @@ def read(directory: Path, name: str) -> tuple[StepReport, ...]:
         rows = json.loads((directory / _FILE).read_text())
     except FileNotFoundError:
         raise Conflict(f"container {name} was never started", "minidock plan IMAGE shows what would be done") from None
-    return tuple(decode(StepReport, row) for row in rows)
+    return tuple(StepReport(kind, tuple(fields), text, errno, usec) for kind, fields, text, errno, usec in rows)

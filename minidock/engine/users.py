@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from minidock.linux import shim
-from minidock.runtime.spec import User
+from minidock.runtime.spec import Overlay, User
 from minidock.wire.errors import InvalidArgument, ServerError
 
 MAX_ID = (1 << 31) - 1
@@ -68,6 +68,39 @@ def resolve(rootfs: int, text: str, extra_groups: Sequence[str] = ()) -> Account
     wanted = [gid, *member, *(_group(extra, groups) for extra in extra_groups)]
     home = found[5] if found and found[5].startswith("/") and found[5].isprintable() else "/"
     return Account(User(uid, gid, tuple(dict.fromkeys(wanted))), home)
+
+
+class Accounts:
+    """Looks users up before the container's root exists.
+
+    The root is seen through a mount of its layers that nobody but this process has. Taking that down again costs more
+    than the look, so what an image says (images never change) is remembered for containers that have not touched their
+    /etc.
+    """
+
+    _MOST = 256
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[tuple[str, ...], str, tuple[str, ...]], Account] = {}
+
+    def find(self, root: Overlay, user: str, groups: tuple[str, ...]) -> Account:
+        """As ``resolve``, for a root that is yet to be mounted."""
+        if os.path.lexists(os.path.join(root.upper, "etc")):
+            return _look(root.base, (os.path.relpath(root.upper, root.base), *root.lowers), user, groups)
+        key = (root.lowers, user, groups)
+        if key not in self._known:
+            while len(self._known) >= self._MOST:
+                del self._known[next(iter(self._known))]
+            self._known[key] = _look(root.base, root.lowers, user, groups)
+        return self._known[key]
+
+
+def _look(base: str, lowers: tuple[str, ...], user: str, groups: tuple[str, ...]) -> Account:
+    view = shim.overlay_view(base, ":".join(lowers))
+    try:
+        return resolve(view, user, groups)
+    finally:
+        os.close(view)
 
 
 def _in_range(text: str) -> int:
