@@ -7,6 +7,8 @@ terminal, ``old`` has exited with 3, ``fresh`` is created. Calls are noted in ``
 from __future__ import annotations
 
 import asyncio
+import builtins
+import contextlib
 import dataclasses
 import socket
 import threading
@@ -84,10 +86,10 @@ class Images:
             return self.busybox
         raise NotFound(f"No such image: {name if ':' in name.rpartition('/')[2] else name + ':latest'}")
 
-    def list(self) -> list[Image]:
+    def list(self) -> builtins.list[Image]:
         return [self.busybox]
 
-    def lowers(self, image: Image) -> list[str]:
+    def lowers(self, image: Image) -> builtins.list[str]:
         return ["e" * 64 + "/diff"]
 
     def layer_sizes(self, image: Image) -> tuple[int, ...]:
@@ -226,7 +228,7 @@ class FakeEngine:
         wrap: Callable[[bytes], bytes] = (lambda data: frames.frame(1, data)) if framed else bytes
 
         def serve() -> None:
-            with sock:
+            with sock, contextlib.suppress(BrokenPipeError, ConnectionResetError):
                 data = early or sock.recv(65536)
                 while data:
                     sock.sendall(wrap(data))

@@ -21,6 +21,7 @@ _LEFT_OUT_OF_HOST = (
 _LEFT_OUT_OF_CONFIG = (
     "ExposedPorts", "Healthcheck", "NetworkDisabled", "MacAddress", "StopSignal", "StopTimeout", "Shell",
 )  # fmt: skip
+_NOTHING: tuple[object, ...] = (None, "", [], {})
 
 
 @dataclass(frozen=True)
@@ -145,7 +146,7 @@ def inspect(container: Container, place: Place) -> dict[str, Any]:
         "HostConfig": _without_empty(encode(container.host), _LEFT_OUT_OF_HOST),
         "GraphDriver": _graph_driver(container, place),
         "Mounts": [mount(point) for point in definition.mounts],
-        "Config": _without_empty(encode(container.config), _LEFT_OUT_OF_CONFIG),
+        "Config": _config(container),
         "NetworkSettings": _network_settings(container, place.network_ids or {}),
     }
 
@@ -167,8 +168,14 @@ def _state(state: State) -> dict[str, Any]:
 
 
 def _without_empty(value: dict[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
-    """dockerd leaves these keys out where they say nothing; clients ask whether they are there."""
-    return {name: element for name, element in value.items() if element or name not in names}
+    """dockerd leaves these keys out where they say nothing; clients ask whether they are there. A 0 says something."""
+    return {name: element for name, element in value.items() if name not in names or element not in _NOTHING}
+
+
+def _config(container: Container) -> dict[str, Any]:
+    value = encode(container.config)
+    value["NetworkDisabled"] = value["NetworkDisabled"] or None
+    return _without_empty(value, _LEFT_OUT_OF_CONFIG)
 
 
 def _graph_driver(container: Container, place: Place) -> dict[str, Any]:
