@@ -32,12 +32,12 @@ static void block_forwarded(sigset_t *set, sigset_t *before)
     sigprocmask(SIG_BLOCK, set, before);
 }
 
-/* Reaps all that has ended. Exits when it was the program itself: that ends the pid namespace, and the
- * kernel kills whoever is left in it. */
-static void reap(pid_t child)
+/* Reaps all that has ended (or, without WNOHANG, will end). Exits when it was the program itself: that ends the
+ * pid namespace, and the kernel kills whoever is left in it. */
+static void reap(pid_t child, int options)
 {
     int status;
-    for (pid_t pid; (pid = waitpid(-1, &status, WNOHANG)) > 0;) {
+    for (pid_t pid; (pid = waitpid(-1, &status, options)) > 0;) {
         if (pid == child)
             _exit(WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status));
     }
@@ -78,10 +78,14 @@ _Noreturn void reaper_run(pid_t child)
     for (;;) {
         siginfo_t info;
         int sig = sigwaitinfo(&set, &info);
-        if (sig == SIGCHLD)
-            reap(child);
-        else if (sig > 0 && sig != SIGTTIN && sig != SIGTTOU) /* those two are the terminal's to us alone */
+        if (sig == SIGCHLD) {
+            reap(child, WNOHANG);
+        } else if (sig > 0 && sig != SIGTTIN && sig != SIGTTOU) { /* those two are the terminal's to us alone */
             kill(child, sig);
+        } else if (sig < 0 && errno != EINTR) { /* a seccomp profile without this call: reaping is what is left */
+            reap(child, 0);
+            _exit(EXIT_FAILURE);
+        }
     }
 }
 

@@ -9,14 +9,32 @@ test_walker_errors.py. Hostile images: test_walker_hostile.py. Read next: csrc/s
 from __future__ import annotations
 
 import os
+import select
 import signal
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from minidock.runtime.plan import step
-from tests.support.walker import DEV, LINK_PTMX, NULL, PROC, PTS, SYS, Box, execve, walk
+from minidock.runtime.plan import encode, step
+from tests.support.wait import eventually
+from tests.support.walker import (
+    DEV,
+    LINK_PTMX,
+    NULL,
+    PLAN_FD,
+    PROC,
+    PTS,
+    REPORT_FD,
+    SYS,
+    Box,
+    drive,
+    execve,
+    sealed,
+    spawn_driver,
+    walk,
+)
 
 
 @pytest.fixture
@@ -241,34 +259,66 @@ def test_nothing_is_mounted_where_the_host_could_see_it(box: Box, kind: str) -> 
     assert outcome.failed == ("private", "EINVAL")
 
 
-def test_joining_namespaces_by_fd(box: Box) -> None:
-    """An exec: the pid namespace before clone3, the others behind it."""
-    inner = "echo $$; readlink /proc/self/ns/mnt; exec sleep 30"
-    holder = subprocess.Popen(
-        ["unshare", "--mount", "--pid", "--uts", "--fork", "--kill-child", "--mount-proc", "sh", "-c", inner],
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    assert holder.stdout
-    assert holder.stdout.readline() == "1\n"
-    namespace = holder.stdout.readline().strip()
-    child = int(Path(f"/proc/{holder.pid}/task/{holder.pid}/children").read_text().split()[0])
-    pidfd = os.pidfd_open(child)
-    script = "readlink /proc/self/ns/mnt; ps | wc -l; cat /proc/1/comm"
+INNER = """
+    mount -t devpts -o newinstance,ptmxmode=666,mode=620 devpts /dev/pts
+    readlink /proc/self/ns/mnt
+    exec sleep 60
+"""
+
+
+@pytest.fixture
+def holder() -> Iterator[tuple[int, str]]:
+    """Namespaces as of a container that runs: a pidfd of its pid 1, and the name of its mount namespace."""
+    flags = ("--mount", "--pid", "--uts", "--fork", "--kill-child", "--mount-proc")
+    process = subprocess.Popen(["unshare", *flags, "sh", "-c", INNER], stdout=subprocess.PIPE, text=True)
+    assert process.stdout
+    name = process.stdout.readline().strip()
+    pidfd = os.pidfd_open(int(Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()[0]))
+    yield pidfd, name
+    os.close(pidfd)
+    process.kill()
+    process.wait()
+    process.stdout.close()
+
+
+@pytest.mark.parametrize("mode", ["pipe", "pty"])
+def test_joining_a_container(holder: tuple[int, str], mode: str) -> None:
+    """An exec: the pid namespace before clone3, the others behind it; a terminal of the container's own devpts."""
+    pidfd, name = holder
+    script = "readlink /proc/self/ns/mnt; cat /proc/1/comm; tty; ls -1 /dev/pts"
     plan = [
-        step("stdio", "pipe", "none", 0, 0),
+        step("stdio", mode, "none", 30, 90),
         step("setns", "fd:0", "pid"),
         step("clone3", "", ""),
         step("setns", "fd:0", "mnt,uts"),
+        step("session"),
+        *([step("tty")] if mode == "pty" else []),
         step("workdir", "/tmp"),
         *execve("sh", "-c", script, env=("PATH=/usr/bin:/bin",)),
     ]
-    outcome = walk(plan, fds=[pidfd])
-    holder.kill()
-    holder.wait()
-    holder.stdout.close()
-    os.close(pidfd)
-    assert outcome.out.splitlines()[0] == namespace and outcome.out.splitlines()[-1] == "sleep"
+    lines = walk(plan, fds=[pidfd]).out.replace("\r", "").splitlines()
+    assert lines[:2] == [name, "sleep"]
+    assert lines[2:] == (["not a tty", "ptmx"] if mode == "pipe" else ["/dev/pts/0", "0", "ptmx"])
+
+
+def test_a_container_dies_with_its_monitor(box: Box) -> None:
+    """PR_SET_PDEATHSIG: a monitor that is killed leaves nobody running, whoever the program runs as."""
+    user = [step("user", 1000, 1000, "1000"), step("capabilities", "0", "0")]
+    plan = sealed(encode(box.plan(late=user, args=("/bin/sleep", "60"))))
+    null = os.open("/dev/null", os.O_RDWR)
+    monitor = spawn_driver([str(drive()), "run"], {0: null, 1: null, 2: null, REPORT_FD: null, PLAN_FD: plan})
+    children = Path(f"/proc/{monitor}/task/{monitor}/children")
+
+    def sleeping() -> str:
+        child = children.read_text().strip()
+        return child if child and Path(f"/proc/{child}/comm").read_text() == "sleep\n" else ""
+
+    pidfd = os.pidfd_open(int(eventually(sleeping, "the program")))
+    os.kill(monitor, signal.SIGKILL)
+    os.waitpid(monitor, 0)
+    assert select.select([pidfd], [], [], 10)[0], "the program outlives its monitor"
+    for fd in (plan, null, pidfd):
+        os.close(fd)
 
 
 def test_a_whole_container_under_the_sanitizers(box: Box) -> None:

@@ -67,7 +67,6 @@ def test_errors_of_the_monitors_own_steps(tmp_path: Path) -> None:
     tail = (step("clone3", "", ""), *execve("/bin/true"))
     missing = str(tmp_path / "no/such")
     assert walk([step("log", missing, 0, 1), *tail]).failed == ("log", "ENOENT")
-    assert walk([step("cgroup", missing), *tail]).failed == ("cgroup", "ENOENT")
     assert walk([step("devices", missing, b""), *tail]).failed == ("devices", "ENOENT")
     outcome = walk([step("clone3", "", missing), *execve("/bin/true")])
     assert outcome.failed == ("clone3", "ENOENT") and outcome.detail == missing

@@ -107,15 +107,21 @@ def walk(
     )
 
 
-def run_driver(argv: list[str], wanted: dict[int, int], stdin: bytes) -> tuple[str, str]:
-    """Runs the driver with exactly these fds. A shell could not name all of them, and pass_fds can't renumber."""
+def spawn_driver(argv: list[str], wanted: dict[int, int]) -> int:
+    """Runs the driver with exactly these fds (number there: fd here); gives its pid. pass_fds can't renumber."""
     lifted = {number: fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 100) for number, fd in wanted.items()}
-    pipes = [os.pipe2(os.O_CLOEXEC) for _ in range(3)]
-    low = {0: fcntl.fcntl(pipes[0][0], fcntl.F_DUPFD_CLOEXEC, 100)}
-    low |= {n: fcntl.fcntl(pipes[n][1], fcntl.F_DUPFD_CLOEXEC, 100) for n in (1, 2)}
-    actions = [(os.POSIX_SPAWN_DUP2, fd, number) for number, fd in sorted({**low, **lifted}.items())]
+    actions = [(os.POSIX_SPAWN_DUP2, fd, number) for number, fd in lifted.items()]
     pid = os.posix_spawn(argv[0], argv, {"PATH": os.environ["PATH"], **_sanitizer_options()}, file_actions=actions)
-    for fd in (*lifted.values(), *low.values(), pipes[0][0], pipes[1][1], pipes[2][1]):
+    for fd in lifted.values():
+        os.close(fd)
+    return pid
+
+
+def run_driver(argv: list[str], wanted: dict[int, int], stdin: bytes) -> tuple[str, str]:
+    """The same to its end; gives what it wrote to stdout and stderr."""
+    pipes = [os.pipe2(os.O_CLOEXEC) for _ in range(3)]
+    pid = spawn_driver(argv, {0: pipes[0][0], 1: pipes[1][1], 2: pipes[2][1], **wanted})
+    for fd in (pipes[0][0], pipes[1][1], pipes[2][1]):
         os.close(fd)
     with open(pipes[0][1], "wb") as file:
         file.write(stdin)

@@ -48,7 +48,7 @@ def refused(content: bytes) -> tuple[int, str]:
         (MAGIC + record(b"stdio\0"), "unknown step kind"),
         (MAGIC + record(b"stdio", b"pipe", b"none", b"0"), "wrong number of fields"),
         (MAGIC + record(b"session", b"x"), "wrong number of fields"),
-        (MAGIC + record(b"cgroup", b"/a\0b"), "a text field holds a NUL"),
+        (MAGIC + record(b"hostname", b"a\0b"), "a text field holds a NUL"),
         (GOOD + b"\0", "malformed record: bad field count"),
         (encode([step("session")] * 4097), "too many steps"),
     ],
