@@ -191,14 +191,14 @@ bool clients_blocked(const struct clients *all, unsigned streams)
     return false;
 }
 
-/* Hangs up. Input that nobody will read any more is taken out of the socket first: closing with unread data sends a
- * reset (TCP), and the client would lose output that it has not read yet. */
+/* Hangs up. Input that nobody will read any more is taken out of the socket before it is closed: closing one with unread
+ * data resets the connection, and with TCP the client would lose output that it has not read yet. */
 static void client_drop(struct client *c)
 {
     loop_want(c->all->loop, &c->watch, 0);
+    shutdown(c->watch.fd, SHUT_RDWR);
     for (int i = 0; i < 16 && recv(c->watch.fd, c->all->scratch, CHUNK, MSG_DONTWAIT) > 0; i++)
         ;
-    shutdown(c->watch.fd, SHUT_RDWR);
     close(c->watch.fd);
     c->all->count--;
     munmap(c, sizeof *c);

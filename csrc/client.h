@@ -6,7 +6,8 @@
  * Rules that keep one client from harming the container or the others:
  *   - each holds at most one chunk of output that its socket would not take; while one does, its streams
  *     are not read, so the container waits as it would for a pipe;
- *   - one that accepts nothing for `patience` milliseconds is cut off;
+ *   - one that accepts nothing for `patience` milliseconds is cut off (a socket accepts again when most of it has
+ *     been read, so this means reading less than some 16 KB a second);
  *   - the end of its input ends only its input; it is gone when the socket hangs up.
  *
  * Read next: input.h and detach.h (the way in), pump.h (the way out). */

@@ -37,9 +37,6 @@
 #ifndef FLUSH_PATIENCE
 #define FLUSH_PATIENCE 1000 /* with a client that accepts nothing, once the container has exited */
 #endif
-#ifndef FLUSH_LIMIT
-#define FLUSH_LIMIT 10000 /* with clients that accept little at a time */
-#endif
 #ifndef RELEASE_LIMIT
 #define RELEASE_LIMIT 2000 /* for the daemon to take note of the exit */
 #endif
@@ -211,7 +208,6 @@ static void children_ready(struct watch *watch, uint32_t events)
             continue;
         m->exit = exit_status_of(status);
         m->clients.patience = FLUSH_PATIENCE;
-        m->last_call = loop_now() + FLUSH_LIMIT;
         pump_container_exited(&m->pump);
         enter(m, DRAINING, DRAIN_LIMIT);
     }
@@ -245,8 +241,6 @@ static bool advance(struct monitor *m)
     int64_t now = loop_now();
     enum phase before = m->phase;
 
-    if (now >= m->last_call)
-        m->clients.patience = 0;
     if (before == WAITING && !control_connected(&m->control) && (m->control.seen || now >= m->deadline))
         enter(m, ENDED, NO_DEADLINE);
     if (before == DRAINING && drained(m, now)) {
@@ -275,8 +269,6 @@ static int64_t settle(struct monitor *m)
     pump_settle(&m->pump);
     if (other < deadline)
         deadline = other;
-    if (m->clients.patience > 0 && m->last_call < deadline)
-        deadline = m->last_call;
     /* A deadline that has passed without effect (output is still owed) is over: events decide from then on. */
     return m->deadline > loop_now() && m->deadline < deadline ? m->deadline : deadline;
 }
@@ -306,7 +298,6 @@ static int set_up(struct monitor *m)
     m->log.batch = b->batch;
     m->pump.out.log.line = b->lines[0];
     m->pump.err.log.line = b->lines[1];
-    m->last_call = NO_DEADLINE;
     enter(m, WAITING, CONNECT_LIMIT);
     return 0;
 }

@@ -200,6 +200,18 @@ def test_the_monitor_is_a_stranger_to_the_daemon(workshop: Workshop) -> None:
     workshop.run(test)
 
 
+def test_the_containers_standing_with_the_oom_killer_is_the_daemons(workshop: Workshop) -> None:
+    """The monitor protects itself from it where it may; what it starts does not inherit that."""
+
+    async def test() -> None:
+        monitor = await workshop.spawn(shell("cat /proc/self/oom_score_adj"))
+        client = attach(monitor)
+        await within(monitor.start())
+        assert await finish(monitor, client) == Path("/proc/self/oom_score_adj").read_bytes()
+
+    workshop.run(test)
+
+
 # -- the end of things ------------------------------------------------------------------------------------------------
 
 

@@ -13,6 +13,7 @@ import socket
 import struct
 import time
 from collections.abc import Callable
+from contextlib import suppress
 
 import pytest
 
@@ -88,6 +89,57 @@ def test_a_client_that_pauses_holds_the_container_back_and_misses_nothing(worksh
         assert not errors.received and monitor.state == "running"
         assert await finish(monitor, slow) == counted
         assert await errors.rest() == b"written\n"
+
+    workshop.run(test)
+
+
+def test_a_client_that_talks_to_the_end_loses_no_output(workshop: Workshop) -> None:
+    """What it sends when nobody reads any more must not turn the end of the connection into a reset."""
+
+    async def test() -> None:
+        for stdin in ("none", "open"):
+            monitor = await workshop.spawn(shell("read line; echo bye", stdin=stdin))
+            client = attach(monitor)
+            await within(monitor.start())
+            await client.send(b"words " * 1000 + b"\n")
+            talking = asyncio.ensure_future(_talk(client))
+            assert await finish(monitor, client) == b"bye\n"
+            assert not client.was_reset
+            await talking
+
+    workshop.run(test)
+
+
+async def _talk(client: Client) -> None:
+    with suppress(ConnectionError):
+        while True:
+            await client.send(b"more words")
+            await asyncio.sleep(0)
+
+
+@pytest.mark.parametrize("case", ["stalled client, closed stdout", "full stdin, client gone", "waiting client gone"])
+def test_waiting_takes_no_processor_time(workshop: Workshop, case: str) -> None:
+    """States in which a descriptor stays ready that nobody can serve now."""
+
+    async def test() -> None:
+        monitor = await workshop.spawn(shell(f"{COUNT} | head -c 280000; exec >&- 2>&-; sleep 30"))
+        client = attach(monitor, stdout=not case.startswith("full"))
+        if case.startswith("waiting"):
+            await client.send(b"x")
+            client.close()
+        else:
+            await within(monitor.start())
+        if case.startswith("full"):
+            with suppress(TimeoutError):
+                await asyncio.wait_for(client.send(bytes(1_000_000)), 0.5)
+            client.close()
+        await asyncio.sleep(0.1)
+        assert await workshop.cpu_time(monitors.PATIENCE / 1000 * 0.5) < 0.05
+        if monitor.state == "running":
+            monitor.signal(signal.SIGKILL)
+            await within(monitor.exited)
+            ended(monitor)
+        monitor.close()
 
     workshop.run(test)
 

@@ -103,13 +103,14 @@ class Client:
 
     sock: socket.socket
     received: bytearray = field(default_factory=bytearray)
+    was_reset: bool = False
 
     async def read(self, n: int = 65536) -> bytes:
         """One read; empty at the end of the stream, also if that is a reset."""
         try:
             data = await within(asyncio.get_running_loop().sock_recv(self.sock, n))
         except ConnectionResetError:
-            data = b""
+            data, self.was_reset = b"", True
         self.received += data
         return data
 
@@ -188,6 +189,12 @@ async def finish(monitor: Monitor, client: Client) -> bytes:
     return received
 
 
+def cpu_seconds(pid: int) -> float:
+    """User and system time of a process so far."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 async def within(coming: Awaitable[Any], limit: float = LIMIT) -> Any:
     return await asyncio.wait_for(coming, limit)
 
@@ -223,6 +230,13 @@ class Workshop:
     def processes(self) -> list[int]:
         """The monitors of this test that live."""
         return [pid for pid in map(int, filter(str.isdigit, os.listdir("/proc"))) if self._is_ours(pid)]
+
+    async def cpu_time(self, seconds: float) -> float:
+        """What the only monitor of this test uses of the processor, in seconds, while nothing else is done."""
+        (pid,) = self.processes()
+        before = cpu_seconds(pid)
+        await asyncio.sleep(seconds)
+        return cpu_seconds(pid) - before
 
     def _is_ours(self, pid: int) -> bool:
         try:
