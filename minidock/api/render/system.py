@@ -49,7 +49,6 @@ def version(info: SystemInfo) -> dict[str, Any]:
 
 def info(system: SystemInfo, networks: list[str]) -> dict[str, Any]:
     """GET /info. ``networks``: the drivers that there are."""
-    lacking = " ".join(system.warnings)
     counts = system.containers
     return {
         "ID": system.id,
@@ -61,13 +60,7 @@ def info(system: SystemInfo, networks: list[str]) -> dict[str, Any]:
         "Driver": "overlay2",
         "DriverStatus": [list(pair) for pair in system.driver_status],
         "Plugins": {"Volume": ["local"], "Network": networks, "Authorization": None, "Log": ["json-file", "none"]},
-        "MemoryLimit": "memory" not in lacking,
-        "SwapLimit": "memory" not in lacking,
-        "CpuCfsPeriod": "cpu limit" not in lacking,
-        "CpuCfsQuota": "cpu limit" not in lacking,
-        "CPUShares": "cpu limit" not in lacking,
-        "CPUSet": "cpuset" not in lacking,
-        "PidsLimit": "pids" not in lacking,
+        **_limits(system),
         "IPv4Forwarding": "bridge" in networks,
         "BridgeNfIptables": False,
         "BridgeNfIp6tables": False,
@@ -109,6 +102,21 @@ def info(system: SystemInfo, networks: list[str]) -> dict[str, Any]:
         "InitCommit": {"ID": "", "Expected": ""},
         "SecurityOptions": list(system.security_options),
         "Warnings": list(system.warnings) or None,
+    }
+
+
+def _limits(system: SystemInfo) -> dict[str, bool]:
+    """Which limits can be enforced: all but those that the daemon warns of."""
+    lacking = " ".join(system.warnings)
+    memory, cpu = "memory" not in lacking, "cpu limit" not in lacking
+    return {
+        "MemoryLimit": memory,
+        "SwapLimit": memory,
+        "CpuCfsPeriod": cpu,
+        "CpuCfsQuota": cpu,
+        "CPUShares": cpu,
+        "CPUSet": "cpuset" not in lacking,
+        "PidsLimit": "pids" not in lacking,
     }
 
 
