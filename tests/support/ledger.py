@@ -1,14 +1,15 @@
 """The leak ledger: what exists of ours on the machine before a test and after it; any difference fails the test.
 
 Wrapped around every root test by ../conftest.py, and around each fresh daemon. An entry is a line that names the thing
-as a person would look for it, kept in groups (mounts, namespaces, links, rules, cgroups, processes, files, leases, keys,
-the daemon's fds and threads). What goes away a moment after the API has answered (trash, dying processes) gets a
+as a person would look for it, kept in groups (mounts, namespaces, links, rules, cgroups, processes, objects, leases,
+keys, the daemon's fds and threads). What goes away a moment after the API has answered (trash, dying processes) gets a
 deadline: the ledger is taken again until it agrees or the time is over. Read next: daemon.py, procfs.py.
 """
 
 from __future__ import annotations
 
 import os
+import re
 import sqlite3
 import time
 from collections import Counter
@@ -23,12 +24,15 @@ DEADLINE = 10.0
 # Idle threads of the daemon's executor come and go; what it may hold at most is the loop and the pool (see
 # ThreadPoolExecutor's max_workers) and one thread each for the trash and for the database's log.
 MOST_THREADS = 1 + min(32, (os.cpu_count() or 1) + 4) + 2
+# Groups in which a test may not take away either: the bridge, an image, a volume that others use. In the rest what is
+# gone was on its way out when the ledger was opened.
+LASTING = ("links", "rules", "objects", "leases")
 # Folders whose entries are one object each; below them is that object's content, which comes and goes with it.
 OBJECT_FOLDERS = (
-    ("data_root", ("containers", "layers", "content/sha256", "volumes", "tmp", "trash")),
-    ("exec_root", ("monitors", "execs", "")),
-    ("tmp", ("",)),
+    ("data_root", ("containers", "layers", "content/sha256", "volumes")),
+    ("exec_root", ("monitors", "execs")),
 )
+PASSING_FOLDERS = (("data_root", ("tmp", "trash")), ("tmp", ("",)))
 
 
 def take(session: Session) -> Ledger:
@@ -40,7 +44,7 @@ def take(session: Session) -> Ledger:
         "namespaces": Counter(name for process in processes for name in procfs.namespaces(process)),
         "cgroups": _cgroups(session),
         "loop devices": _loops(str(session.base)),
-        "keys": _keys(),
+        "keys": _keys(session),
     }
     for daemon in session.daemons:
         ledger |= {f"{group} of daemon {daemon.base.name}": found for group, found in _daemon_groups(daemon).items()}
@@ -57,7 +61,7 @@ def differences(before: Ledger, after: Ledger) -> list[str]:
             lines += [f"{group}: {count}, was {old.total()}"] if count > max(old.total(), MOST_THREADS) else []
             continue
         lines += [f"{group}: left behind: {name}{_times(n)}" for name, n in sorted((new - old).items())]
-        if not group.startswith("fds"):
+        if group.startswith(LASTING):
             lines += [f"{group}: gone: {name}{_times(n)}" for name, n in sorted((old - new).items())]
     return lines
 
@@ -85,7 +89,8 @@ def _daemon_groups(daemon: Daemon) -> dict[str, Counter[str]]:
     groups = {
         "links": Counter(daemon.netns.links()),
         "rules": Counter(line.strip() for line in daemon.netns.run("nft", "-s", "list", "ruleset").splitlines()),
-        "files": _files(daemon),
+        "objects": _files(daemon, OBJECT_FOLDERS),
+        "files": _files(daemon, PASSING_FOLDERS),
         "leases": _leases(daemon),
     }
     if daemon.process:
@@ -113,9 +118,9 @@ def _cgroups(session: Session) -> Counter[str]:
     return found
 
 
-def _files(daemon: Daemon) -> Counter[str]:
+def _files(daemon: Daemon, places: tuple[tuple[str, tuple[str, ...]], ...]) -> Counter[str]:
     found: Counter[str] = Counter()
-    for root, folders in OBJECT_FOLDERS:
+    for root, folders in places:
         for folder in folders:
             path: Path = getattr(daemon, root) / folder
             if path.is_dir():
@@ -140,11 +145,14 @@ def _loops(base: str) -> Counter[str]:
     return Counter(path for path in backing if base in path)
 
 
-def _keys() -> Counter[str]:
-    """Keyrings by name; a container's session keyring lives as long as the last process that has it."""
+def _keys(session: Session) -> Counter[str]:
+    """The session keyrings of our containers: a keyring has a container's id in its name, and our logs have the id."""
     try:
         lines = Path("/proc/keys").read_text().splitlines()
     except OSError:
         return Counter()
-    names = (line.split("keyring")[1].split(":")[0].strip() for line in lines if "keyring" in line)
-    return Counter(name for name in names if not name.startswith("_uid"))
+    named = [
+        (line.split()[0], found[1]) for line in lines if (found := re.search(r"keyring +_ses\.([0-9a-f]{12,})", line))
+    ]
+    logs = [daemon.log_text() for daemon in session.daemons] if named else []
+    return Counter(f"_ses.{ident} (key {serial})" for serial, ident in named if any(ident in log for log in logs))

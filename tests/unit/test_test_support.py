@@ -79,9 +79,13 @@ def test_a_test_that_hangs_is_cut_off(tmp_path: Path) -> None:
 
 
 def test_the_ledger_names_what_is_left_and_what_is_gone() -> None:
-    before = {"links": Counter(["lo", "minidock0"]), "cgroups": Counter(["/a"])}
-    after = {"links": Counter(["lo", "minidock0", "md1"]), "cgroups": Counter[str]()}
-    assert ledger.differences(before, after) == ["cgroups: gone: /a", "links: left behind: md1"]
+    before = {"links": Counter(["lo", "minidock0"]), "leases": Counter(["10.0.0.2"]), "processes": Counter(["sh 7"])}
+    after = {"links": Counter(["lo", "minidock0", "md1"]), "leases": Counter[str](), "processes": Counter(["sh 8"])}
+    assert ledger.differences(before, after) == [
+        "leases: gone: 10.0.0.2",
+        "links: left behind: md1",
+        "processes: left behind: sh 8",
+    ]
     assert ledger.differences(before, before) == []
 
 
