@@ -14,9 +14,10 @@ import os
 from pathlib import Path
 from typing import Any
 
-from minidock.linux import nft
+from minidock.linux import netlink, nft
 from minidock.linux.check import Check, guarded
 from minidock.linux.netns import enter_new_netns, in_thread
+from minidock.linux.reason import reason
 
 _RULES = "table inet t { chain c { type nat hook postrouting priority srcnat; ip saddr 192.0.2.0/24 masquerade; }; }"
 _STILL = "containers can use --network none or host meanwhile"
@@ -38,16 +39,14 @@ def bridge_and_veth() -> Check:
 
 
 def _make_bridge_and_veth() -> Check:
-    # Here, since the import takes a fifth of a second, and the daemon may run without any network.
-    from pyroute2 import IPRoute, NetlinkError
-
     os.close(enter_new_netns())
-    with IPRoute() as ip:
+    with netlink.Netlink() as kernel:
         for kind in ("bridge", "veth"):
             try:
-                ip.link("add", ifname=f"probe-{kind}", kind=kind)
-            except NetlinkError as error:
-                detail = f"no {kind} can be made: {os.strerror(error.code).lower()}"
+                kernel.request(netlink.new_link("probe", kind))
+                kernel.request(netlink.delete_link("probe"))
+            except OSError as error:
+                detail = f"no {kind} can be made: {reason(error)}"
                 return Check("bridge", "fail", detail, f"modprobe {kind}; {_STILL}")
     return Check("bridge", "ok", "bridges and veth pairs can be made")
 

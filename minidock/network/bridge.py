@@ -27,10 +27,11 @@ from ipaddress import IPv4Address, IPv4Interface
 from pathlib import Path
 
 from minidock.db import Database
+from minidock.linux import netlink
+from minidock.linux.netlink import Link, Netlink
 from minidock.linux.reason import reason
-from minidock.network import etc, firewall, netlink, veth
+from minidock.network import etc, firewall, veth
 from minidock.network.leases import Leases, choose_gateway, conflicting, mac_of, overlapping
-from minidock.network.netlink import Link, Netlink
 from minidock.network.sandbox import NO_IPV6, Endpoint, Sandbox, set_ipv6
 from minidock.wire.errors import Conflict, InvalidArgument, Unavailable
 from minidock.wire.names import new_id

@@ -4,7 +4,8 @@ Four round trips to the kernel in all: unshare, the pair (with its far end born 
 namespace), the index of that end, and one batch for the rest. The first socket is opened before unshare, so that it
 speaks to the host's network; the second after it, so that it speaks to the sandbox's.
 
-Serves bridge.py. See: veth(4). Look: ip link show master minidock0; nsenter -t PID -n ip addr. Read next: netlink.py.
+Serves bridge.py. See: veth(4). Look: ip link show master minidock0; nsenter -t PID -n ip addr.
+Read next: ../linux/netlink.py.
 """
 
 from __future__ import annotations
@@ -15,9 +16,9 @@ import os
 import socket
 from dataclasses import dataclass
 
+from minidock.linux import netlink
+from minidock.linux.netlink import Netlink
 from minidock.linux.netns import in_thread
-from minidock.network import netlink
-from minidock.network.netlink import Netlink
 from minidock.network.sandbox import Endpoint, Sandbox, enter_new_sandbox
 
 
