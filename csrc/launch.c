@@ -21,6 +21,7 @@
 #include "step.h"
 #include "sys.h"
 
+/* Before there is a shared page: the reason goes straight into the struct. */
 static int refuse(struct launch *l, uint32_t step, int error, const char *reason)
 {
     l->failed_step = step;
@@ -57,6 +58,7 @@ static void drop_plan(struct launch *l)
     l->plan = NULL;
 }
 
+/* Every fd starts as -1, so that closing what was never opened does nothing. */
 int launch_open(int plan_fd, struct launch *l)
 {
     const char *bytes;
@@ -98,6 +100,8 @@ static int end_child(struct launch *l)
     return status;
 }
 
+/* The way out of a start that failed, wherever it did. The child first: while it lives, it may still write into
+ * the page. Then the words, then the fds that nobody will read any more. */
 static int give_up(struct launch *l)
 {
     int status = end_child(l);
@@ -122,6 +126,8 @@ static void fill_standard_fds(void)
     close_fd(&fd);
 }
 
+/* Our copies of the child's ends are closed as soon as the child has its own: a pipe gives EOF only when the last
+ * writer is gone, and we are not to be that writer. */
 int launch_run(struct launch *l)
 {
     CLEANUP_FD int from_child = -1;

@@ -13,6 +13,7 @@
 #include "sys.h"
 #include "util.h"
 
+/* What to set and what to clear. atime is a field of three bits with four values: to set one, all are cleared. */
 static const struct flag_word {
     const char *word;
     uint64_t set, clear;
@@ -32,6 +33,8 @@ static const struct flag_word {
     {"nosymfollow", MOUNT_ATTR_NOSYMFOLLOW, 0},
 };
 
+/* Who sees later mounts: private nobody, slave takes the host's, shared goes both ways. The r forms include the
+ * mounts below. See: mount_namespaces(7) "SHARED SUBTREES". */
 static const struct propagation_word {
     const char *word;
     uint64_t propagation;
@@ -41,6 +44,7 @@ static const struct propagation_word {
     {"rprivate", MS_PRIVATE, true}, {"rslave", MS_SLAVE, true}, {"rshared", MS_SHARED, true},
 };
 
+/* A later word wins over an earlier one ("ro,rw" is rw), as in mount(8). */
 static bool add_word(const char *word, struct mount_flags *flags)
 {
     for (size_t i = 0; i < ARRAY_LENGTH(words); i++) {

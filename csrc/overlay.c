@@ -32,12 +32,15 @@ static void append_escaped(char *buffer, size_t size, const char *text)
     buffer[at] = '\0';
 }
 
+/* -E2BIG as soon as something does not fit: a cut-off list of layers would be another image. */
 static int append(char *buffer, size_t size, const char *text)
 {
     size_t at = strlen(buffer);
     return snprintf(buffer + at, size - at, "%s", text) < (int)(size - at) ? 0 : -E2BIG;
 }
 
+/* "lowerdir=A:B:C,upperdir=U,workdir=W,OPTIONS". The layers' names are ours (hex digits and slashes); upper and
+ * work lie below a data root that the user chose, and may hold a comma or a colon. */
 static int render(char *buffer, const char *lowers, const char *upper, const char *work, const char *options)
 {
     buffer[0] = '\0';
@@ -81,6 +84,8 @@ static int number_layers(const char *lowers, char *list, size_t size, int *fds, 
     return 0;
 }
 
+/* chdir to /proc/self/fd makes "12:13:14" three names that lead to the open layers. It must be the host's /proc, and
+ * is: this runs before pivot_root. */
 static int mount_by_number(const char *lowers, const char *upper, const char *work, const char *options,
                            const char *target)
 {
@@ -97,6 +102,8 @@ static int mount_by_number(const char *lowers, const char *upper, const char *wo
     return r;
 }
 
+/* mount(2) says EINVAL to nearly everything; the kernel's log has the reason. ENOENT: a layer is missing; EBUSY: the
+ * upper directory is in use by another mount (index=on); EPERM: a user namespace without the right. */
 int overlay_mount(const char *base, const char *lowers, const char *upper, const char *work, const char *options,
                   const char *target, const char **what)
 {

@@ -93,6 +93,8 @@ static int make_next(int parent, char path[PATH_MAX], const char *rest, bool *ma
     return follow_dangling(parent, name, path, (size_t)(rest - path), after);
 }
 
+/* mkdir -p. Each round makes one component or rewrites one link, so the number of rounds bounds both. -EEXIST from a
+ * round means that somebody else made the component between our two looks: look again. */
 int path_make_dirs(int root, const char *path, bool *made)
 {
     char current[PATH_MAX];
@@ -114,6 +116,8 @@ int path_make_dirs(int root, const char *path, bool *made)
     return -ELOOP;
 }
 
+/* Splits at the last slash. The base name is used in an *at call with O_EXCL, O_NOFOLLOW or AT_SYMLINK_NOFOLLOW only:
+ * it is the one component that the kernel does not resolve in-root. */
 int path_parent(int root, const char *path, char base[NAME_MAX + 1])
 {
     char directory[PATH_MAX];
@@ -152,6 +156,7 @@ static int make_file(int root, char path[PATH_MAX])
     return follow_dangling(parent, base, path, slash == NULL ? 0 : (size_t)(slash - path), "");
 }
 
+/* The kind must match (a directory on a file is ENOTDIR to move_mount(2) as well, but says so without the reason). */
 int path_mount_point(int root, const char *path, bool directory)
 {
     char current[PATH_MAX];
@@ -172,6 +177,7 @@ int path_mount_point(int root, const char *path, bool directory)
     return -ELOOP;
 }
 
+/* Looking at what an fd is, instead of where it was found. False on any error: the callers refuse then. */
 bool on_filesystem(int fd, long magic)
 {
     struct statfs fs;

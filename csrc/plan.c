@@ -18,6 +18,7 @@
 
 #include "step.h"
 
+/* steps.def, as data. plan.h says what the columns are. */
 static const struct step_kind kinds[] = {
 #define STEP(kind, min, max, side, binary) {#kind, min, max, side, binary, step_##kind},
 #include "steps.def"
@@ -29,6 +30,7 @@ struct cursor {
     const char *at, *end;
 };
 
+/* Byte by byte: records are not aligned, and a plan is little-endian on every machine. */
 static bool take_u32(struct cursor *c, uint32_t *value)
 {
     if (c->end - c->at < 4)
@@ -39,6 +41,8 @@ static bool take_u32(struct cursor *c, uint32_t *value)
     return true;
 }
 
+/* The length is compared with what is left and never added to a pointer first: 0xffffffff must not wrap around. The
+ * NUL is not counted, so a field of n bytes needs n + 1. */
 static bool take_field(struct cursor *c, struct plan_field *field)
 {
     uint32_t size;
@@ -69,6 +73,8 @@ static const char *count_records(struct cursor c, uint32_t *nsteps, size_t *nfie
     return *nsteps == 0 ? "the plan has no steps" : NULL;
 }
 
+/* By length and bytes, not by strcmp(3): "stdio\0x" is no kind. Some forty comparisons a step are nothing beside
+ * one system call. */
 static const struct step_kind *find_kind(const struct plan_field *name)
 {
     for (size_t i = 0; i < ARRAY_LENGTH(kinds); i++) {
@@ -78,6 +84,8 @@ static const struct step_kind *find_kind(const struct plan_field *name)
     return NULL;
 }
 
+/* A NUL within a text field would cut it short for the kernel: what was checked and shown ("/a\0b") would not be
+ * what is mounted ("/a"). Only programs for seccomp and eBPF may hold any bytes. */
 static const char *check_fields(const struct plan_step *s)
 {
     if (s->nfields < s->kind->min_fields || s->nfields > s->kind->max_fields)
@@ -141,6 +149,7 @@ static int refuse(struct plan *plan, struct plan_error *error, uint32_t step, co
     return -EINVAL;
 }
 
+/* The order of the checks is from cheap to dear, and each relies on those before it. */
 int plan_parse(struct plan *plan, const char *bytes, size_t size, struct plan_error *error)
 {
     const size_t magic = strlen(PLAN_MAGIC);

@@ -19,6 +19,8 @@
 
 #include "util.h"
 
+/* MAP_SHARED: after clone3 parent and child see the same memory (everything else is a copy). Anonymous: there is no
+ * file that anybody else could map. */
 struct shared_report *report_new(uint32_t nsteps)
 {
     size_t size = sizeof(struct shared_report) + nsteps * sizeof(struct step_result);
@@ -31,6 +33,7 @@ struct shared_report *report_new(uint32_t nsteps)
     return report;
 }
 
+/* Of two failures the first is the cause; a step ends the walk when it fails, so there is never a second. */
 void report_failure(struct shared_report *report, uint32_t step, int error)
 {
     report->failed_step = step;
@@ -45,6 +48,7 @@ void report_exec_begins(struct shared_report *report, uint32_t step, uint64_t no
     report->results[step].error = 0;
 }
 
+/* SOCK_CLOEXEC is the whole protocol: execve(2) closes the child's end, and only a successful one does. */
 int report_socket(int *monitor_end, int *child_end)
 {
     int pair[2];
@@ -60,6 +64,8 @@ union fd_message {
     char bytes[CMSG_SPACE(sizeof(int))];
 };
 
+/* SCM_RIGHTS: the kernel puts a copy of the fd into the receiver's table. At least one byte must go with it.
+ * See: unix(7), cmsg(3). */
 int report_send_fd(int child_end, int fd)
 {
     char byte = 'm';
@@ -75,6 +81,7 @@ int report_send_fd(int child_end, int fd)
     return sendmsg(child_end, &message, MSG_NOSIGNAL) == 1 ? 0 : -errno;
 }
 
+/* A second one would replace the first; plans have one terminal at most. */
 static void take_master(struct msghdr *message, int *master)
 {
     struct cmsghdr *c = CMSG_FIRSTHDR(message);
@@ -85,6 +92,8 @@ static void take_master(struct msghdr *message, int *master)
     set_nonblocking(*master);
 }
 
+/* EOF needs all copies of the child's end closed: ours (launch_run), the reaper's (it closes everything), the
+ * program's (close-on-exec). An error ends the wait as well: the page then tells how far the child came. */
 void report_wait(int monitor_end, int *master)
 {
     for (;;) {
@@ -102,6 +111,8 @@ void report_wait(int monitor_end, int *master)
     }
 }
 
+/* report_exec_begins() marked execve as done; had it returned, a failure would stand there by now. The time of an
+ * execve can only be taken from outside. */
 bool report_started(struct shared_report *report)
 {
     struct step_result *last = &report->results[report->nsteps - 1];

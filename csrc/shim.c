@@ -76,6 +76,7 @@ static int spawn_lifted(const int *lifted, int count, char *const argv[])
     return r == 0 ? (int)pid : -r;
 }
 
+/* The daemon has threads that open and close fds meanwhile; the lifted copies are ours alone and close-on-exec. */
 int md_spawn(int exe_fd, const int *fds, int nfds, char *const argv[])
 {
     int all[MAX_FDS], lifted[MAX_FDS];
@@ -105,6 +106,7 @@ int md_openat2(int dirfd, const char *path, int flags, int mode, unsigned long l
     return -EAGAIN;
 }
 
+/* Both act on the calling thread only: namespaces belong to a task, not to a process. */
 int md_setns(int fd, int nstype)
 {
     return setns(fd, nstype) < 0 ? -errno : 0;
@@ -197,6 +199,7 @@ static int view_by_thread(const char *base, const char *lowers)
     return request.result;
 }
 
+/* Three ways, from cheap to dear: a clone of the one layer, a file system context, a thread. */
 int md_overlay_view(const char *base, const char *lowers)
 {
     char path[PATH_MAX];

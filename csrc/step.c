@@ -15,6 +15,7 @@
 #include "path.h"
 #include "sys.h"
 
+/* The shared page's text. What was left there by a failure that somebody tolerated is simply overwritten. */
 int step_fail(struct walk *w, int error, const char *format, ...)
 {
     va_list args;
@@ -50,6 +51,7 @@ int step_hex(struct walk *w, const struct plan_field *f, uint64_t *value)
     return r == 0 ? 0 : step_fail(w, -r, "not a hexadecimal mask: %s", f->text);
 }
 
+/* A plan with an overlay has set it already; one that joined a container (an exec) starts at the container's "/". */
 int walk_root(struct walk *w)
 {
     if (w->root_fd < 0)

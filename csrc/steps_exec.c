@@ -35,6 +35,7 @@ static const struct limit_name {
     {"stack", RLIMIT_STACK},     {"sigpending", RLIMIT_SIGPENDING},
 };
 
+/* RLIM_INFINITY is 2^64-1 and is only ever written as a word. */
 static int parse_limit(struct walk *w, const struct plan_field *f, rlim_t *limit)
 {
     uint64_t value;

@@ -46,6 +46,7 @@ static int open_pipe(struct walk *w, bool to_child, int *ours, int *theirs)
     return r == 0 ? 0 : step_fail(w, -r, "pipe");
 }
 
+/* "once" and "open" differ only in what the monitor does when an attached client closes its half. */
 static int parse_modes(struct walk *w, const struct plan_step *s)
 {
     static const char *const stdin_modes[] = {[STDIN_NONE] = "none", [STDIN_OPEN] = "open", [STDIN_ONCE] = "once"};

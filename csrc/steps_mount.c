@@ -26,6 +26,7 @@ static const char *const proc_exceptions[] = {
     "/proc/uptime",  "/proc/loadavg",   "/proc/slabinfo", "/proc/net/dev", "/proc/sys/kernel/ns_last_pid",
 };
 
+/* Device and inode say what a path is; its text does not. */
 static bool same_file(int a, int b)
 {
     struct stat sa, sb;
@@ -103,6 +104,8 @@ static int configure(struct walk *w, int fs, const char *fstype, const char *opt
     return r == 0 ? 0 : step_fail(w, EINVAL, "malformed options for %s", fstype);
 }
 
+/* fsopen, fsconfig, fsmount: a file system that is attached nowhere yet. What it shows is fixed here: a procfs this
+ * pid namespace, a sysfs this network namespace, an mqueue this ipc namespace. */
 static int new_filesystem(struct walk *w, const char *fstype, const char *options, uint64_t attrs)
 {
     CLEANUP_FD int fs = sys_fsopen(fstype);

@@ -18,6 +18,7 @@
 #include "path.h"
 #include "step.h"
 
+/* MODE UID GID, as three fields of a plan. */
 struct owner {
     mode_t mode;
     uint32_t uid, gid;
@@ -66,6 +67,7 @@ int step_mkdir(struct walk *w, const struct plan_step *s)
     return 0;
 }
 
+/* The kernel packs a device number into 32 bits: 12 for the major, 20 for the minor. */
 static int parse_device(struct walk *w, const struct plan_step *s, mode_t *type, dev_t *device)
 {
     static const struct {

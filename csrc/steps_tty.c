@@ -63,6 +63,8 @@ static int open_pair(struct walk *w)
     return r < 0 ? step_fail(w, -r, "the pty's master could not be handed over") : steal_fd(&slave);
 }
 
+/* TIOCSCTTY: a session leader without a terminal takes this one; Ctrl-C and hang-up are signals to its group from
+ * now on. Whatever was on fds 0 to 2 before (the host's null device) is gone with the dup2. */
 static int take_terminal(struct walk *w, int slave)
 {
     if (ioctl(slave, TIOCSCTTY, 0) < 0)

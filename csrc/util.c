@@ -39,6 +39,8 @@ int steal_fd(int *fd)
     return taken;
 }
 
+/* write(2) may take less than it was given (a pipe that is nearly full), and may be interrupted by a signal
+ * before it took anything; both are no errors. A non-blocking fd gives -EAGAIN, with part of the data written. */
 int write_all(int fd, const void *data, size_t size)
 {
     const char *at = data;
@@ -54,6 +56,8 @@ int write_all(int fd, const void *data, size_t size)
     return 0;
 }
 
+/* The flag belongs to the open file description, not to the fd: whoever shares the description shares the flag.
+ * Never use it on a standard fd of somebody else's. */
 int set_nonblocking(int fd)
 {
     int flags = fcntl(fd, F_GETFL);
@@ -62,6 +66,8 @@ int set_nonblocking(int fd)
     return 0;
 }
 
+/* strtoull(3) would take " 7", "+7", "-7" (as 2^64-7), "7x" and, with base 0, "07" as octal. None of those is a
+ * number that our Python writes. The overflow test comes before the multiplication, since unsigned arithmetic wraps. */
 int parse_number(const char *text, uint64_t max, uint64_t *value)
 {
     if (!isdigit((unsigned char)text[0]) || (text[0] == '0' && text[1] != '\0'))
@@ -116,6 +122,7 @@ int parse_hex(const char *text, uint64_t *value)
     return 0;
 }
 
+/* No strtok(3): the list is in the mapped plan, which is read-only and must stay as it was checked. */
 int next_item(const char **list, char *item, size_t size)
 {
     if (**list == '\0')
@@ -134,6 +141,8 @@ int next_item(const char **list, char *item, size_t size)
     return 1;
 }
 
+/* Not CLOCK_REALTIME: setting the clock during a start would make a step take minus one hour. A vDSO call: it
+ * enters no kernel, so it works under any seccomp filter. */
 uint64_t monotonic_ns(void)
 {
     struct timespec now;

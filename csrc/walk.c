@@ -21,6 +21,7 @@
 #include "step.h"
 #include "sys.h"
 
+/* Time is taken around each step, since "which step is slow" is the first question about a slow start. */
 int walk_steps(struct walk *w, uint32_t from, uint32_t to)
 {
     struct shared_report *report = w->launch->report;
