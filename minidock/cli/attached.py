@@ -8,6 +8,7 @@ daemon that died meanwhile, since the container and its stream live on without i
 from __future__ import annotations
 
 import signal
+import sys
 import time
 from collections.abc import Callable
 from contextlib import nullcontext, suppress
@@ -104,6 +105,8 @@ def exit_code_of(client: Client, container: str, waiting: Waiting, detaching: bo
     """The exit code once the stream has ended; 0 if that was because the user detached."""
     try:
         if detaching and _still_runs(client, container, waiting):
+            if terminal.is_terminal(2):
+                sys.stderr.write("\n")  # the shell's prompt gets a line of its own
             return 0
         ended = waiting.result()
     except DaemonUnreachable:

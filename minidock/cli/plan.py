@@ -8,17 +8,19 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import sys
 from collections.abc import Sequence
 from typing import Any
 
 from minidock.cli import options
-from minidock.cli.create import container_body
+from minidock.cli.making import container_body
 from minidock.cli.output import table
 from minidock.cli.verb import argument, client, flag, verb
 from minidock.client.client import Json
 
 _GAP_LEAST = 4  # the first column is a number
+_LONG_ID = re.compile(r"\b[0-9a-f]{64}\b")
 
 
 @verb("plan", options_first=True)
@@ -52,14 +54,15 @@ def print_trace(plan: Json) -> None:
 
 
 def plan_table(steps: Sequence[Json]) -> str:
-    """One line a step: its number, its kind, how it went if it was tried, and what it is about."""
+    """One line a step: its number, its kind, how it went if it was tried, and what it is about. Ids are shortened."""
     tried = any("Errno" in step for step in steps)
     heads = ["#", "STEP", *(["RESULT", "TIME"] if tried else []), "WHAT"]
     rows = [
         [str(number), step["Kind"], *([_result(step), _time(step)] if tried else []), step.get("Text") or ""]
         for number, step in enumerate(steps, 1)
     ]
-    return table([heads, *rows], _GAP_LEAST)
+    lines = table([heads, *rows], _GAP_LEAST).splitlines()
+    return "".join(f"{_LONG_ID.sub(lambda found: found[0][:12], line).rstrip()}\n" for line in lines)
 
 
 def _result(step: Json) -> str:

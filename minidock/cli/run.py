@@ -2,7 +2,7 @@
 
 The order is what makes it whole: attach and wait are registered with the daemon before the start, so that no byte of
 output and no exit can be missed. The exit code is the container's own; 125, 126 and 127 are docker's for a start that
-failed (wire/errors.py). Read next: create.py, attached.py, stream.py.
+failed (wire/errors.py). Read next: making.py, attached.py, stream.py.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from minidock.cli import options
-from minidock.cli.create import container_body, create_container
+from minidock.cli.making import container_body, create_container
 from minidock.cli.verb import BadFlag, Failed, Verb, argument, client, flag, tell, value, verb
 from minidock.client.client import Client, Json
 from minidock.wire.errors import DaemonUnreachable, Error, NotFound, exit_code_of_start
