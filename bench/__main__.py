@@ -71,10 +71,9 @@ def table(rows: list[Row]) -> str:
         group = [row for row in rows if row.measured.what == what]
         base = group[0].median
         lines.append(f"{what}   (ratio to {group[0].measured.engine})")
-        lines += [
-            f"  {row.measured.engine:32}{row.median:10.1f}{min(row.times):9.1f}{max(row.times):9.1f}{row.median / base:8.2f}"
-            for row in group
-        ]
+        for row in group:
+            figures = f"{row.median:10.1f}{min(row.times):9.1f}{max(row.times):9.1f}{row.median / base:8.2f}"
+            lines.append(f"  {row.measured.engine:32}{figures}")
     return "\n".join(lines)
 
 

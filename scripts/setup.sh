@@ -87,6 +87,9 @@ python_environment() {
     fi
 }
 
+# The client's start is mostly imports, and root's daemon and tests write no bytecode into a user's tree.
+bytecode() { "$venv/bin/python" -m compileall -q minidock; }
+
 built() { compgen -G 'minidock/_shim*.so' >/dev/null && [ -x minidock/linux/minidock-monitor ]; }
 
 # ---- images ---------------------------------------------------------------------------------------------------------
@@ -120,5 +123,6 @@ with_tests=
 [ "${1:-}" != --test ] || with_tests=yes
 install_missing
 python_environment
+bytecode
 images
 [ -z "$with_tests" ] || test_tools

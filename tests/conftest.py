@@ -2,8 +2,8 @@
 
 A marker says what a test needs (support/needs.py has the list); what the machine lacks is a skip with its reason, and
 with MINIDOCK_TEST_STRICT=1 a failure, unless support/impossible.py names it. Tests under root/ and cgroup/ are marked
-`root` by their place, and get the ledger. Fixtures: `daemon` (one a module, images loaded), `fresh_daemon` (one a test),
-`minidock`, `docker_cli` and `docker_api` (clients of `daemon`), `scale` (counts that `make test-slow` makes larger).
+`root` by their place, and get the ledger. Fixtures: `daemon` (one a module, images loaded), `fresh_daemon` (one a
+test), `minidock`, `docker_cli` and `docker_api` (clients of `daemon`), `scale` (counts that `make test-slow` raises).
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """What a test may need of its machine, by marker: each name has a probe that answers None or the reason it lacks.
 
 For conftest.py, which turns a reason into a skip (a failure in strict mode). A probe tries the thing itself (an overlay
-is mounted, a bridge is made, each in a namespace of its own) and guesses nothing from versions. Read next: impossible.py.
+is mounted, a bridge is made, each in a namespace of its own); it guesses nothing from versions. Read next:
+impossible.py.
 """
 
 from __future__ import annotations

@@ -11,6 +11,9 @@ import subprocess
 from collections.abc import Sequence
 from typing import Any
 
+# A test run that is killed takes its servers along: each gets SIGTERM when its parent ends.
+DIES_WITH_US = ("setpriv", "--pdeathsig", "TERM")
+
 
 class Netns:
     """An empty network namespace with `lo` up. `enter` is the command prefix that leads into it."""
@@ -18,7 +21,10 @@ class Netns:
     def __init__(self) -> None:
         script = "ip link set lo up && echo ready && exec sleep infinity"
         self._holder = subprocess.Popen(
-            ["unshare", "-n", "--", "sh", "-c", script], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True
+            [*DIES_WITH_US, "unshare", "-n", "--", "sh", "-c", script],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            text=True,
         )
         assert self._holder.stdout is not None
         assert self._holder.stdout.readline() == "ready\n", "could not make a network namespace"
@@ -39,7 +45,7 @@ class Netns:
 
     def start(self, command: Sequence[str], **options: Any) -> subprocess.Popen[bytes]:
         """Leaves a command running in the namespace; the caller ends it."""
-        return subprocess.Popen([*self.enter, *command], stdin=subprocess.DEVNULL, **options)
+        return subprocess.Popen([*DIES_WITH_US, *self.enter, *command], stdin=subprocess.DEVNULL, **options)
 
     def links(self) -> set[str]:
         """Names of the network interfaces, read from outside."""

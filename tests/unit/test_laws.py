@@ -165,8 +165,8 @@ def test_files_are_short() -> None:
 
 
 def test_every_module_opens_by_saying_what_it_is() -> None:
-    least = {path: 3 for path in sources.python_files("minidock", "rootfs", "bench")}
-    least |= {path: 1 for path in sources.python_files("tests")}
+    least = dict.fromkeys(sources.python_files("minidock", "rootfs", "bench"), 3)
+    least |= dict.fromkeys(sources.python_files("tests"), 1)
     texts = {path: ast.get_docstring(sources.tree(path)) or "" for path in least if path.name != "__init__.py"}
     wrong = [sources.place(path) for path, text in texts.items() if len(text.splitlines()) < least[path]]
     wrong += [sources.place(path) for path in sources.c_files() if not re.match(r"/\* .+\n \*", path.read_text())]
