@@ -137,18 +137,23 @@ def _redirected(url: str, target: str) -> str:
 
 def reason(error: BaseException) -> str:
     """Why a connection failed, in a few words: the system's own, where there are any."""
-    seen: BaseException | None = error
-    while seen is not None:
-        if isinstance(seen, ssl.SSLCertVerificationError):
-            return f"its certificate is not trusted ({seen.verify_message})"
-        if isinstance(seen, ssl.SSLError):
-            return f"TLS failed ({(seen.reason or str(seen)).lower().replace('_', ' ')})"
-        if isinstance(seen, socket.gaierror):
-            return f"the name can't be resolved ({(seen.strerror or 'no answer').lower()})"
-        if isinstance(seen, TimeoutError | urllib3.exceptions.TimeoutError):
-            return "timed out"
-        if isinstance(seen, OSError) and seen.strerror:
-            return seen.strerror.lower()
-        inner = seen.args[1] if len(seen.args) > 1 and isinstance(seen.args[1], BaseException) else None
-        seen = seen.__cause__ or inner or seen.__context__
+    for cause in _causes(error):
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            return f"its certificate is not trusted ({cause.verify_message})"
+        if isinstance(cause, ssl.SSLError):
+            return f"TLS failed ({(cause.reason or str(cause)).lower().replace('_', ' ')})"
+        if isinstance(cause, socket.gaierror):
+            return f"the name can't be resolved ({(cause.strerror or 'no answer').lower()})"
+        if isinstance(cause, OSError) and cause.strerror:
+            return cause.strerror.lower()
+    if any(isinstance(cause, TimeoutError | urllib3.exceptions.TimeoutError) for cause in _causes(error)):
+        return "timed out"
     return "the connection broke off" if isinstance(error, urllib3.exceptions.ProtocolError) else str(error)[:200]
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    """An exception and those behind it; urllib3 keeps some of them as arguments."""
+    while error is not None:
+        yield error
+        inner = error.args[1] if len(error.args) > 1 and isinstance(error.args[1], BaseException) else None
+        error = error.__cause__ or inner or error.__context__

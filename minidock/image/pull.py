@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from minidock.db import Database
 from minidock.image import config as configs
 from minidock.image import digest as digests
-from minidock.image import layers, manifest, registry
+from minidock.image import durable, layers, manifest, registry
 from minidock.image.content import Content
 from minidock.image.flights import Flights
 from minidock.image.http import Timing
@@ -144,6 +144,7 @@ class Puller:
             self._content.put(document.data)
         rows = [self._layers.present(name) for name, _ in wanted.layers]
         size = sum(row.size for row in rows if row)
+        durable.settle(self._layers.directory)
         with self._db.transaction():
             ident = self._records.add_image(wanted.config, size, [document.digest for document in wanted.documents])
             self._records.add_digest(ref.by_digest(wanted.documents[0].digest), ident)

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from minidock.db import Database
-from minidock.image import archive, config, digest, imports, layers, reference
+from minidock.image import archive, config, digest, durable, imports, layers, reference
 from minidock.image.content import CHUNK, Content
 from minidock.image.layers import Layers
 from minidock.image.model import Auth, Image, ImageConfig, RegistryConfig, Removed
@@ -123,6 +123,7 @@ class ImageStore:
             with self._layers.holding(_needed(images)):
                 for image in images:
                     self._take(image, progress)
+                durable.settle(self.layers_dir)
                 with self._db.transaction():
                     for image in images:
                         self._write_down(image, progress)
@@ -166,6 +167,7 @@ class ImageStore:
             self._content.keep(writer, writer.digest)
             row = self._layers.unpack_base(writer.digest)
             data = imports.new_config(row.diff_id, message, changes)
+            durable.settle(self.layers_dir)
             with self._db.transaction():
                 ident = self._add(data, config.parse(data))
                 if name:
