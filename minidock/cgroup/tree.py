@@ -78,6 +78,12 @@ class CgroupTree:
         # monitors/ is a sibling of the containers: a limit's file exists in theirs if it exists there.
         self._files = frozenset(os.listdir(self.monitors))
 
+    def down(self) -> None:
+        """Removes what ``setup`` made, as far as nothing is in it: for a daemon that stops with no container left."""
+        for directory in (self.monitors, self.base):
+            with contextlib.suppress(OSError):
+                directory.rmdir()
+
     def _leave_base(self) -> None:
         """A daemon that finds itself in the base moves to base/daemon: inner nodes hold no processes."""
         own = own_cgroup(self.mount)

@@ -218,6 +218,20 @@ def test_setup_again_changes_nothing(tree: CgroupTree) -> None:
 
 
 @pytest.mark.cgroup2
+def test_down_removes_an_empty_tree_and_no_other(tree: CgroupTree, inside: Spawn) -> None:
+    monitor = inside(tree.monitors, "sleep", "60")
+    path, _ = tree.create(ID, Limits())
+    tree.down()
+    assert path.is_dir() and tree.monitors.is_dir()
+    tree.remove(ID)
+    monitor.kill()
+    monitor.wait()
+    tree.down()
+    assert not tree.base.exists()
+    tree.down()
+
+
+@pytest.mark.cgroup2
 def test_a_daemon_in_a_delegated_base_makes_room(tree: CgroupTree) -> None:
     """As under systemd with DelegateSubgroup=daemon, and where the daemon sits in the base itself."""
     unit = tree.base / "minidock.service"
