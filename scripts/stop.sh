@@ -7,7 +7,7 @@ set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
 # The pid counts only while it is a minidockd: after a crash the number may be somebody else's.
-is_daemon() { tr '\0' ' ' <"/proc/$1/cmdline" 2>/dev/null | grep -q minidockd; }
+is_daemon() { grep -qs minidockd "/proc/$1/cmdline"; }
 
 pid=$(as_root cat "$pidfile" 2>/dev/null || true)
 if [ -z "$pid" ] || ! is_daemon "$pid"; then
