@@ -21,10 +21,10 @@ from typing import TYPE_CHECKING
 import h11
 
 from minidock.api import errors, response
-from minidock.api.errors import ClientGone, ProtocolError
+from minidock.api.errors import ProtocolError
 from minidock.api.hijack import Hijacked
 from minidock.api.request import Request
-from minidock.api.response import Answer, Stream
+from minidock.api.response import Answer, ClientGone, Stream
 from minidock.api.router import Router
 
 if TYPE_CHECKING:

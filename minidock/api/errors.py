@@ -22,10 +22,6 @@ class ProtocolError(Exception):
         self.status = status
 
 
-class ClientGone(ConnectionError):
-    """The client hung up in the middle; there is nobody to answer."""
-
-
 def answer(error: Exception, what: str) -> Answer:
     """The response to an exception. ``what`` names the request in the log."""
     return message(*explain(error, what))

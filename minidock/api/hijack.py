@@ -11,8 +11,7 @@ from __future__ import annotations
 import socket
 from collections.abc import Callable
 
-from minidock.api.errors import ClientGone
-from minidock.api.response import head
+from minidock.api.response import ClientGone, head
 
 RAW_STREAM = "application/vnd.docker.raw-stream"
 MULTIPLEXED_STREAM = "application/vnd.docker.multiplexed-stream"

@@ -20,7 +20,7 @@ from minidock.api.progress import Progress
 from minidock.api.render import image as render
 from minidock.api.render.system import go_architecture
 from minidock.api.request import Request
-from minidock.api.response import Answer, json_answer
+from minidock.api.response import Answer, ClientGone, json_answer
 from minidock.image.model import Auth, Image
 from minidock.wire import times
 from minidock.wire.errors import InvalidArgument, NotImplemented
@@ -74,7 +74,7 @@ async def _report(request: Request, progress: Progress, work: Coroutine[Any, Any
     try:
         await work
     except Exception as error:
-        if not progress.begun or isinstance(error, errors.ClientGone):
+        if not progress.begun or isinstance(error, ClientGone):
             raise
         _, text = errors.explain(error, f"{request.method} {request.path}")
         progress.fail(text)

@@ -14,8 +14,8 @@ from typing import Any, Protocol
 from urllib.parse import unquote_to_bytes
 
 from minidock.api import body, filters
-from minidock.api.errors import ClientGone, ProtocolError
-from minidock.api.response import JSON, Stream
+from minidock.api.errors import ProtocolError
+from minidock.api.response import JSON, ClientGone, Stream
 from minidock.engine.requests import Hijack
 from minidock.wire import times
 from minidock.wire.errors import InvalidArgument

@@ -49,6 +49,10 @@ REASONS = {
 _WITHOUT_BODY = (204, 304)
 
 
+class ClientGone(ConnectionError):
+    """The client hung up in the middle; there is nobody to answer."""
+
+
 @dataclass(frozen=True, slots=True)
 class Answer:
     """A whole response."""
@@ -111,7 +115,7 @@ class Stream:
         self._turn: asyncio.Handle | None = None
         self._writing = False
         self._waiter: asyncio.Future[None] | None = None
-        self._error: OSError | None = None
+        self._error: ClientGone | None = None
         self.opened = False
 
     def open(self) -> None:
@@ -132,7 +136,7 @@ class Stream:
         return len(self._pending) + len(self._wire) > HIGH_WATER
 
     async def drain(self) -> None:
-        """Waits while the stream is full. Raises OSError if the client is gone."""
+        """Waits while the stream is full. Raises ClientGone."""
         if self.full:
             self._send()
             await asyncio.sleep(0)  # a producer that is never held up must not keep the loop from others
@@ -153,7 +157,7 @@ class Stream:
 
     def abort(self) -> None:
         """Forgets what is left; the connection is about to be closed."""
-        self._fail(ConnectionAbortedError("the stream was given up"))
+        self._fail("the stream was given up")
 
     async def _wait_below(self, limit: int) -> None:
         while not self._error and len(self._pending) + len(self._wire) > limit:
@@ -185,7 +189,7 @@ class Stream:
         except (BlockingIOError, InterruptedError):
             sent = 0
         except OSError as error:
-            self._fail(error)
+            self._fail(str(error))
             return
         del self._wire[:sent]
         self._watch_writable(bool(self._wire))
@@ -198,8 +202,8 @@ class Stream:
             self._loop.remove_writer(self._sock)
         self._writing = wanted
 
-    def _fail(self, error: OSError) -> None:
-        self._error = error
+    def _fail(self, reason: str) -> None:
+        self._error = ClientGone(reason)
         self._watch_writable(False)
         if self._turn:
             self._turn.cancel()

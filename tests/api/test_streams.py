@@ -349,13 +349,26 @@ def test_a_pull_that_fails_later_says_so_in_stream(api: Harness, error: Exceptio
     assert rows[-1] == {"errorDetail": {"message": "the registry is gone"}, "error": "the registry is gone"}
 
 
-def test_a_puller_that_goes_does_not_disturb(api: Harness) -> None:
+def test_clients_that_go_leave_nothing_behind(api: Harness, caplog: pytest.LogCaptureFixture) -> None:
+    """Half of them go before the answer's head was read, some before it was written."""
     api.engine.pull_lines = [ProgressLine("Downloading", str(n), n, 100) for n in range(100)]
-    for _ in range(20):
+    targets = [
+        ("POST", "/images/create?fromImage=busybox"),
+        ("GET", "/containers/web/logs?stdout=1&follow=1"),
+        ("GET", "/events?since=1"),
+        ("POST", "/containers/web/wait"),
+        ("GET", "/containers/json"),
+    ]
+    for number in range(200):
+        api.soon(api.engine.events.publish, "container", "die", WEB, {"image": "busybox", "name": "web"})
         with api.talk() as talker:
-            talker.ask("POST", "/images/create?fromImage=busybox")
+            talker.ask(*targets[number % len(targets)])
+            if number % 2:
+                talker.head()
     eventually(lambda: api.connections() == 0, "the connections to be forgotten")
     assert api.request("GET", "/_ping").body == b"OK"
+    assert not api.engine.following and all(wait.cancelled() for wait in api.engine.waits)
+    assert not [record for record in caplog.records if record.levelname in ("ERROR", "WARNING")]
 
 
 @pytest.mark.parametrize(

@@ -27,7 +27,10 @@ def version(info: SystemInfo) -> dict[str, Any]:
     details = {
         "ApiVersion": API_VERSION,
         "Arch": architecture,
+        "BuildTime": "",
         "Experimental": "false",
+        "GitCommit": "",
+        "GoVersion": "",
         "KernelVersion": info.kernel_version,
         "MinAPIVersion": MIN_API_VERSION,
         "Os": "linux",
