@@ -84,7 +84,7 @@ class Engine:
                 live.watcher.cancel()
             if live.monitor:
                 live.monitor.close()
-        await self._parts.trash.drain()
+        await asyncio.to_thread(self._parts.trash.close)
 
     # Containers
 

@@ -6,21 +6,22 @@ rename returns, and whatever a crash leaves in trash/ is deleted at the next sta
 
 from __future__ import annotations
 
-import asyncio
+import errno
 import logging
 import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 log = logging.getLogger(__name__)
 
 
 class Trash:
-    """``tmp`` and ``trash`` of a data root."""
+    """``tmp`` and ``trash`` of a data root, and the one thread that empties them. May be called from any thread."""
 
     def __init__(self, data_root: Path) -> None:
         self._trash = data_root / "trash"
         self._tmp = data_root / "tmp"
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._worker = ThreadPoolExecutor(1, "trash")
 
     def take(self, path: Path) -> None:
         """Moves a file or directory of the data root to the trash and deletes it in the background."""
@@ -29,22 +30,16 @@ class Trash:
             path.rename(target)
         except FileNotFoundError:
             return
-        self._delete_later(target)
+        self._worker.submit(_delete_logged, target)
 
     def empty(self) -> None:
         """At the start: what an earlier daemon did not get to, and what it left half-made."""
         for entry in (*self._trash.iterdir(), *self._tmp.iterdir()):
-            self._delete_later(entry)
+            self._worker.submit(_delete_logged, entry)
 
-    def _delete_later(self, path: Path) -> None:
-        task = asyncio.get_running_loop().create_task(asyncio.to_thread(_delete_logged, path))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-
-    async def drain(self) -> None:
-        """Waits until all that was taken is deleted."""
-        while self._tasks:
-            await asyncio.gather(*self._tasks, return_exceptions=True)
+    def close(self) -> None:
+        """Ends after what is being deleted; the rest is the next start's."""
+        self._worker.shutdown(cancel_futures=True)
 
 
 def _delete_logged(path: Path) -> None:
@@ -78,7 +73,7 @@ def _delete_entry(parent: int, name: str, device: int) -> None:
     directory = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent)
     try:
         if os.fstat(directory).st_dev != device:
-            raise OSError(18, "a mount point in a tree to be deleted", name)
+            raise OSError(errno.EXDEV, "a mount point in a tree to be deleted", name)
         for entry in os.listdir(directory):
             _delete_entry(directory, entry, device)
     finally:

@@ -154,7 +154,8 @@ class Daemon:
     def cgroups(self) -> list[Path]:
         """Its base cgroups, wherever in the v2 tree they are (a daemon under systemd has its own below its unit)."""
         mount = cgroup2_mount()
-        return sorted(mount.glob(f"**/minidock-{self.instance}")) if mount else []
+        name = f"minidock-{self.instance}"
+        return sorted(Path(top, name) for top, below, _ in os.walk(mount) if name in below) if mount else []
 
 
 def _remove_cgroup(base: Path) -> None:

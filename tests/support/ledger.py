@@ -37,7 +37,9 @@ PASSING_FOLDERS = (("data_root", ("tmp", "trash")), ("tmp", ("",)))
 
 def take(session: Session) -> Ledger:
     """What exists now: of the session's daemons, and of anything that carries their paths or names."""
-    processes = procfs.processes_of(str(session.base), session.instances, {d.pid for d in session.daemons if d.process})
+    daemons = {daemon.pid for daemon in session.daemons if daemon.process}
+    found = procfs.processes_of(str(session.base), session.instances, daemons)
+    processes = [process for process in found if process.pid not in daemons]  # a daemon may be another one by now
     ledger: Ledger = {
         "mounts": _mounts(str(session.base)),
         "processes": Counter(str(process) for process in processes),
