@@ -273,7 +273,8 @@ def holder() -> Iterator[tuple[int, str]]:
     process = subprocess.Popen(["unshare", *flags, "sh", "-c", INNER], stdout=subprocess.PIPE, text=True)
     assert process.stdout
     name = process.stdout.readline().strip()
-    pidfd = os.pidfd_open(int(Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()[0]))
+    eventually(lambda: comm(children(process.pid)[0]) == "sleep", "the container's program")
+    pidfd = os.pidfd_open(int(children(process.pid)[0]))
     yield pidfd, name
     os.close(pidfd)
     process.kill()
@@ -301,24 +302,43 @@ def test_joining_a_container(holder: tuple[int, str], mode: str) -> None:
     assert lines[2:] == (["not a tty", "ptmx"] if mode == "pipe" else ["/dev/pts/0", "0", "ptmx"])
 
 
-def test_a_container_dies_with_its_monitor(box: Box) -> None:
-    """PR_SET_PDEATHSIG: a monitor that is killed leaves nobody running, whoever the program runs as."""
+@pytest.fixture
+def monitor(box: Box) -> Iterator[int]:
+    """The driver, with a container that sleeps as another user."""
     user = [step("user", 1000, 1000, "1000"), step("capabilities", "0", "0")]
     plan = sealed(encode(box.plan(late=user, args=("/bin/sleep", "60"))))
     null = os.open("/dev/null", os.O_RDWR)
-    monitor = spawn_driver([str(drive()), "run"], {0: null, 1: null, 2: null, REPORT_FD: null, PLAN_FD: plan})
-    children = Path(f"/proc/{monitor}/task/{monitor}/children")
+    pid = spawn_driver([str(drive()), "run"], {0: null, 1: null, 2: null, REPORT_FD: null, PLAN_FD: plan})
+    eventually(lambda: any(comm(child) == "sleep" for child in children(pid)), "the program")
+    yield pid
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
+    os.close(plan)
+    os.close(null)
 
-    def sleeping() -> str:
-        child = children.read_text().strip()
-        return child if child and Path(f"/proc/{child}/comm").read_text() == "sleep\n" else ""
 
-    pidfd = os.pidfd_open(int(eventually(sleeping, "the program")))
+def children(pid: int) -> list[str]:
+    return Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+
+
+def comm(pid: str) -> str:
+    return Path(f"/proc/{pid}/comm").read_text().strip()
+
+
+def test_a_container_dies_with_its_monitor(monitor: int) -> None:
+    """PR_SET_PDEATHSIG: a monitor that is killed leaves nobody running, whoever the program runs as."""
+    pidfd = os.pidfd_open(int(children(monitor)[0]))
     os.kill(monitor, signal.SIGKILL)
-    os.waitpid(monitor, 0)
     assert select.select([pidfd], [], [], 10)[0], "the program outlives its monitor"
-    for fd in (plan, null, pidfd):
-        os.close(fd)
+    os.close(pidfd)
+
+
+def test_who_walks_a_plan_can_not_be_looked_into(monitor: int) -> None:
+    """CVE-2016-9962: not dumpable, and so is each child until execve. By root as a container's root is."""
+    look = ["setpriv", "--bounding-set", "-sys_ptrace,-sys_admin,-perfmon", "cat"]
+    for who, seen in ((monitor, False), (os.getpid(), True)):
+        done = subprocess.run([*look, f"/proc/{who}/environ"], capture_output=True, check=False)
+        assert (done.returncode == 0) == seen, (who, done.stderr)
 
 
 def test_a_whole_container_under_the_sanitizers(box: Box) -> None:

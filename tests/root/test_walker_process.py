@@ -113,7 +113,7 @@ def test_init_turns_a_signal_into_a_code(box: Box) -> None:
 
 
 def test_init_forwards_signals(box: Box) -> None:
-    outcome = box.sh("trap 'echo got; exit 9' TERM; kill -TERM 1; sleep 5 & wait", PROC, late=INIT)
+    outcome = box.sh("trap 'echo got; exit 9' TERM; kill -TERM 1; sleep 5 & wait", DEV, NULL, late=INIT)
     assert (outcome.out, outcome.code) == ("got\n", 9)
 
 
