@@ -95,22 +95,17 @@ built() { compgen -G 'minidock/_shim*.so' >/dev/null && [ -x minidock/linux/mini
 # ---- images ---------------------------------------------------------------------------------------------------------
 
 # A static busybox is the source of the busybox image. Where there is none it is unpacked, not installed: Debian's
-# busybox-static would push out a dynamic busybox that is installed and that the boot files may need.
-busybox_image() {
-    local program
-    for program in /bin/busybox /usr/bin/busybox "$tools/bin/busybox"; do
-        if [ -x "$program" ] && ! ldd "$program" >/dev/null 2>&1; then
-            "$venv/bin/python" -m rootfs.busybox --busybox "$program"
-            return
-        fi
+# busybox-static would push out a dynamic busybox that is installed and that the boot files may need. Sets $busybox.
+static_busybox() {
+    for busybox in /bin/busybox /usr/bin/busybox "$tools/bin/busybox"; do
+        [ ! -x "$busybox" ] || ldd "$busybox" >/dev/null 2>&1 || return 0
     done
-    fetch_tool busybox busybox-static || die "no static busybox to build rootfs/build/busybox.tar from"
-    "$venv/bin/python" -m rootfs.busybox --busybox "$tools/bin/busybox"
+    fetch_tool busybox busybox-static || die "no static busybox here, and none to be had"
 }
 
 images() {
     [ -e rootfs/build/alpine-3.23.tar ] || "$venv/bin/python" -m rootfs.alpine
-    [ -e rootfs/build/busybox.tar ] || busybox_image
+    [ -e rootfs/build/busybox.tar ] || "$venv/bin/python" -m rootfs.busybox --busybox "$busybox"
 }
 
 test_tools() {
@@ -124,5 +119,6 @@ with_tests=
 install_missing
 python_environment
 bytecode
+static_busybox
 images
 [ -z "$with_tests" ] || test_tools

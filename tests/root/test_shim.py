@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from minidock.linux import shim
+from tests.support.busybox import BUSYBOX
 
 CLONE_NEWUTS = 0x04000000
 
@@ -162,7 +163,7 @@ SAY = """
 def test_spawn_gives_the_fds_in_order_and_no_others() -> None:
     """The numbers collide on purpose: what is wanted as 3 is likely 4 here or the other way round."""
     read, write = os.pipe()
-    program, text = in_memfd("/usr/bin/busybox"), in_memfd("/etc/hostname")
+    program, text = in_memfd(BUSYBOX), in_memfd("/etc/hostname")
     leak = os.dup(read)
     os.set_inheritable(leak, True)
     os.lseek(text, 0, 0)

@@ -18,10 +18,10 @@ from typing import Any
 from minidock.runtime import plan as plans
 from minidock.runtime.monitor import Exit, Monitor, load_binary
 from minidock.wire.frames import FrameParser
+from tests.support.busybox import BUSYBOX
 from tests.support.sources import TOP
 from tests.support.wait import eventually
 
-BUSYBOX = "/bin/busybox"
 LIMIT = 20.0
 
 # A command with much output, of which every byte tells its place; and its length.

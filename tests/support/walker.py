@@ -20,6 +20,7 @@ from functools import cache
 from pathlib import Path
 
 from minidock.runtime.plan import Step, encode, step
+from tests.support.busybox import BUSYBOX
 from tests.support.sources import TOP
 
 NOT_REACHED = 0xFFFFFFFF
@@ -147,9 +148,7 @@ class Box:
         self.upper = folder / "upper"
         for path in (self.base / "a/diff/bin", self.image, self.target, self.upper, folder / "work"):
             path.mkdir(parents=True)
-        busybox = shutil.which("busybox")
-        assert busybox, "busybox-static is not installed"
-        shutil.copy2(busybox, self.base / "a/diff/bin/busybox")
+        shutil.copy2(BUSYBOX, self.base / "a/diff/bin/busybox")
         for name in APPLETS.split():
             (self.base / "a/diff/bin" / name).symlink_to("busybox")
 

@@ -10,7 +10,7 @@ from tests.support.sources import TOP
 
 def test_make_help_lists_every_target() -> None:
     targets = set(re.findall(r"^([a-z-]+):", (TOP / "Makefile").read_text(), re.MULTILINE))
-    done = subprocess.run(["make", "help"], cwd=TOP, capture_output=True, text=True, check=True)
+    done = subprocess.run(["make", "--no-print-directory", "help"], cwd=TOP, capture_output=True, text=True, check=True)
     listed = {line.split()[1]: line.split()[2:] for line in done.stdout.splitlines()}
     assert listed.keys() == targets
     assert all(len(words) > 2 for words in listed.values())
