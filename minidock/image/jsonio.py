@@ -35,6 +35,13 @@ def _no_constant(name: str) -> Any:
     raise ValueError(name)
 
 
+def _is_text(value: object) -> bool:
+    """A string that can be an argument of execve(2): no NUL, and no half of a surrogate pair."""
+    if not isinstance(value, str) or "\0" in value:
+        return False
+    return value.isascii() or not any("\ud800" <= character <= "\udfff" for character in value)
+
+
 class Fields:
     """A JSON object whose fields are asked for by type. A missing field and null are the type's empty value."""
 
@@ -45,13 +52,13 @@ class Fields:
         self._what = what
 
     def text(self, key: str) -> str:
-        """A string without NUL, which no path and no argument of execve(2) can hold."""
+        """A string."""
         value = self._value.get(key)
         if value is None:
             return ""
-        if not isinstance(value, str) or "\0" in value:
+        if not _is_text(value):
             raise self.wrong(key)
-        return value
+        return str(value)
 
     def flag(self, key: str) -> bool:
         value = self._value.get(key)
@@ -75,7 +82,7 @@ class Fields:
     def texts(self, key: str) -> tuple[str, ...]:
         """A list of strings."""
         values = self.items(key)
-        if any(not isinstance(value, str) or "\0" in value for value in values):
+        if not all(_is_text(value) for value in values):
             raise self.wrong(key)
         return tuple(values)
 
@@ -88,12 +95,15 @@ class Fields:
         return Fields(self._value.get(key), f"{self._what}: {key}")
 
     def mapping(self, key: str) -> dict[str, Any]:
-        return dict(self.inner(key)._value)
+        value = dict(self.inner(key)._value)
+        if not all(_is_text(name) for name in value):
+            raise self.wrong(key)
+        return value
 
     def labels(self, key: str) -> dict[str, str]:
         """A map of strings."""
         value = self.mapping(key)
-        if any(not isinstance(v, str) or "\0" in k + v for k, v in value.items()):
+        if not all(_is_text(one) for one in value.values()):
             raise self.wrong(key)
         return value
 
