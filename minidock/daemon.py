@@ -87,7 +87,8 @@ def main(context: click.Context, /, **flags: Any) -> None:
     try:
         flags = _with_config_file(context, flags)
         if flags["examine"]:
-            click.echo(json.dumps({"Checks": doctor.as_json(doctor.checks(flags["data_root"]))}, indent=2))
+            checks = doctor.checks(flags["data_root"], flags["bridge"], flags["group"])
+            click.echo(json.dumps({"Checks": doctor.as_json(checks)}, indent=2))
             return
         logging.basicConfig(
             level=_LEVELS[flags["log_level"]],
@@ -140,6 +141,7 @@ class _Daemon:
             flags["exec_root"].absolute(),
             flags["bridge"],
             flags["bip"],
+            flags["group"],
             flags["registry_mirror"],
             flags["insecure_registry"],
         )

@@ -322,7 +322,8 @@ class Engine:
 
     async def doctor(self) -> list[Check]:
         """What this machine has and lacks."""
-        return await asyncio.to_thread(doctor.checks, self._parts.settings.data_root)
+        settings = self._parts.settings
+        return await asyncio.to_thread(doctor.checks, settings.data_root, settings.bridge, settings.group)
 
 
 def _cells(value: int) -> int:

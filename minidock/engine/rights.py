@@ -104,6 +104,10 @@ def rlimits(host: HostConfig) -> tuple[Rlimit, ...]:
     return tuple(Rlimit(limit.name, limit.soft, limit.hard) for limit in host.ulimits or ())
 
 
+_NETWORK_DEFAULTS = {"net.ipv4.ip_unprivileged_port_start": "0", "net.ipv4.ping_group_range": "0 2147483647"}
+"""Docker's: in a network of its own a container may use any port and ping(8) without a capability."""
+
+
 def sysctls(host: HostConfig) -> dict[str, str]:
     """--sysctl, only names that belong to the container's own namespaces (CVE-2022-0811 is what else can happen)."""
     for name, value in (host.sysctls or {}).items():
@@ -116,7 +120,7 @@ def sysctls(host: HostConfig) -> dict[str, str]:
             raise InvalidArgument(f"sysctl '{name}' not allowed in host network namespace")
         if "\n" in value or len(value) > 4096:
             raise InvalidArgument(f"invalid value for sysctl '{name}': one line of text")
-    return dict(host.sysctls or {})
+    return {**({} if host.network_mode == "host" else _NETWORK_DEFAULTS), **(host.sysctls or {})}
 
 
 def _mapping(source: str, target: str, access: str) -> devices.DeviceMapping:

@@ -16,6 +16,7 @@ class Settings:
     exec_root: Path
     bridge: str = "minidock0"
     bip: str = ""
+    group: str = "minidock"
     mirrors: tuple[str, ...] = ()
     insecure_registries: tuple[str, ...] = ()
 
