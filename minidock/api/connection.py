@@ -305,7 +305,6 @@ class Connection:
     def stream(self, content_type: str) -> Stream:
         """Begins a streamed response."""
         chunked = self._http.their_http_version != b"1.0"
-        self.closing |= not chunked
         self._stream = Stream(self._socket, response.stream_head(content_type, chunked), chunked)
         return self._stream
 

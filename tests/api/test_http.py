@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from minidock.api import connection, server
+from minidock.api import connection, listen, server
 from tests.api.harness import Harness, Talker
 from tests.support.wait import eventually
 
@@ -198,8 +198,6 @@ def test_running_out_of_files_neither_spins_nor_kills_the_server(
 
 def test_a_browser_on_tcp_is_refused(api: Harness) -> None:
     """DNS rebinding: the page's own host name, or an Origin, arrives on our port. A unix socket has no browsers."""
-    from minidock.api import listen
-
     listener = listen.open_tcp("tcp://127.0.0.1:0", True)
     api.soon(lambda: api.loop.create_task(api.server._accept(listener)))
     port = listener.getsockname()[1]
@@ -209,6 +207,17 @@ def test_a_browser_on_tcp_is_refused(api: Harness) -> None:
             sock.sendall(f"GET /_ping HTTP/1.1\r\n{lines}\r\n".encode())
             answers.append(sock.recv(65536).split(b" ", 2)[1])
     assert answers == [b"403", b"403", b"200"]
+    listener.close()
+
+
+def test_who_still_sends_can_read_the_answer(api: Harness) -> None:
+    """On TCP a close with unread input is a reset, which takes the answer away with it."""
+    listener = listen.open_tcp("tcp://127.0.0.1:0", True)
+    api.soon(lambda: api.loop.create_task(api.server._accept(listener)))
+    with socket.create_connection(listener.getsockname(), 10) as sock:
+        sock.sendall(b"POST /nosuch HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 20000000\r\n\r\n")
+        sock.sendall(b"x" * 20_000_000)
+        assert sock.recv(65536).startswith(b"HTTP/1.1 404 ")
     listener.close()
 
 

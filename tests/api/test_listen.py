@@ -8,6 +8,7 @@ import stat
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -88,8 +89,10 @@ def test_what_is_no_socket_is_left_alone(tmp_path: Path) -> None:
     assert path.read_text() == "precious" and os.listdir(tmp_path) == ["api.sock"]
 
 
-def test_two_daemons_at_once_do_not_share_a_path(tmp_path: Path) -> None:
-    path, results = tmp_path / "api.sock", []
+def test_two_daemons_at_once_do_not_share_a_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between the look and the rename there is time for all of them; without the lock each one wins."""
+    path, results, look = tmp_path / "api.sock", [], listen._check_unused
+    monkeypatch.setattr(listen, "_check_unused", lambda path: (look(path), time.sleep(0.05)))
 
     def start() -> None:
         try:

@@ -504,3 +504,16 @@ def test_shutdown_does_not_wait_for_ever(api: Harness, monkeypatch: pytest.Monke
         api.run(api.server.shutdown())
         assert time.monotonic() - started < 2
         assert stuck.closed()
+
+
+def test_shutdown_frees_the_thread_that_reads_an_upload(api: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It waits for a body that never comes; a server that forgot it could not end its loop."""
+    monkeypatch.setattr(server, "GRACE_SECONDS", 0.2)
+    with api.talk() as talker:
+        talker.say(b"POST /images/load HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\ntar")
+        eventually(
+            lambda: any(not c.idle and c._reader for c in api.server._connections.values()), "the upload to begin"
+        )
+        started = time.monotonic()
+        api.close()
+        assert time.monotonic() - started < 5
