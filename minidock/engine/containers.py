@@ -34,6 +34,7 @@ class Live:
         self.waiting = Waiting()
         self.waits = Waits()
         self.watcher: asyncio.Task[None] | None = None
+        self.letting_go: asyncio.Future[None] | None = None
 
     def running(self) -> Monitor:
         """The monitor of a container whose state is alive."""

@@ -80,6 +80,8 @@ class Engine:
         for container in self._parts.containers.all():
             live = self._parts.containers.live(container)
             live.waiting.close()
+            if live.letting_go:
+                await live.letting_go
             if live.watcher:
                 live.watcher.cancel()
             if live.monitor:

@@ -58,6 +58,8 @@ class Lifecycle:
         parts, settings = self._parts, self._parts.settings
         directory = settings.container_directory(container.id)
         image = parts.images.resolve(container.definition.image_id)
+        if live.letting_go:
+            await live.letting_go
         async with AsyncExitStack() as undo, AsyncExitStack() as fds_of_start:
             cgroup, _ = parts.cgroups.create(container.id, create.limits(container.host))
             undo.push_async_callback(asyncio.to_thread, parts.cgroups.remove, container.id)
@@ -163,6 +165,7 @@ class Lifecycle:
         """running → exited: the state, the events, the waiters, and everything that belonged to the run is let go."""
         parts = self._parts
         oom = parts.cgroups.oom_killed(container.id)
+        live.letting_go = self._let_go(container)
         endpoint, started = container.state.endpoint, container.state.started_at
         finished = times.parse_rfc3339(ended.finished) or times.now()
         parts.containers.change(
@@ -171,10 +174,8 @@ class Lifecycle:
         )  # fmt: skip
         if live.monitor:
             live.monitor.release()
-        try:
-            await self._let_go(container, live)
-        except (OSError, Error) as error:
-            log.error("container %s has ended, and something of it could not be let go: %s", short(container), error)
+            self._forget_monitor(container.id, live.monitor)
+            live.monitor = None
         if oom:
             self.publish(container, "oom")
         if endpoint:
@@ -187,16 +188,23 @@ class Lifecycle:
         if container.host.auto_remove:
             await self._remove(container, live, volumes=True)
 
-    async def _let_go(self, container: Container, live: Live) -> None:
-        """Strays, cgroup, network, monitor: what a container has only while it runs."""
+    def _let_go(self, container: Container) -> asyncio.Future[None]:
+        """Strays at once; then cgroup and network in a thread: taking a link down waits 20 ms for the kernel.
+
+        Nobody who only waits for the exit code waits for that. The next start does, and the removal: what is reported
+        as removed is gone.
+        """
+        self._parts.cgroups.kill(container.id)
+        return asyncio.get_running_loop().run_in_executor(None, self._take_down, container)
+
+    def _take_down(self, container: Container) -> None:
         parts = self._parts
-        parts.cgroups.kill(container.id)
-        await asyncio.to_thread(parts.cgroups.remove, container.id)
-        if container.host.network_mode == "bridge" and parts.bridge:
-            await asyncio.to_thread(parts.bridge.release, container.id)
-        if live.monitor:
-            self._forget_monitor(container.id, live.monitor)
-            live.monitor = None
+        try:
+            parts.cgroups.remove(container.id)
+            if container.host.network_mode == "bridge" and parts.bridge:
+                parts.bridge.release(container.id)
+        except (OSError, Error) as error:
+            log.error("container %s has ended, and something of it could not be let go: %s", short(container), error)
 
     # Signals
 
@@ -288,12 +296,14 @@ class Lifecycle:
         """A removal that an earlier daemon did not get to the end of."""
         live = self._parts.containers.live(container)
         async with live.lock:
-            await self._let_go(container, live)
+            live.letting_go = self._let_go(container)
             await self._remove(container, live, volumes=container.host.auto_remove)
 
     async def _remove(self, container: Container, live: Live, volumes: bool) -> None:
         """With the lock held. Each part is idempotent, so that a removal that was cut short can be finished."""
         parts, settings = self._parts, self._parts.settings
+        if live.letting_go:
+            await live.letting_go
         if container.state.status is not Status.REMOVING:
             parts.containers.change(container, Status.REMOVING)
         remove_monitor_directory(settings.monitor_directory(container.id))
