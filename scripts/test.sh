@@ -22,11 +22,16 @@ pytest_run() {
     [ "$status" = 0 ] || [ "$status" = 5 ] || failed="$failed $label"
 }
 
-# As root, and in a network namespace: no bridge, rule or listening port of a test is ever the machine's.
+# A command as root with our settings, which sudo would take out of the environment.
+as_root_with_settings() {
+    as_root env PATH="$PATH" PYTHONDONTWRITEBYTECODE=1 MINIDOCK_TEST_STRICT="${MINIDOCK_TEST_STRICT:-}" \
+        MINIDOCK_TEST_SLOW="${MINIDOCK_TEST_SLOW:-}" "$@"
+}
+
+# In a network namespace: no bridge, rule or listening port of a test is ever the machine's.
 root_pytest() {
     # shellcheck disable=SC2016
-    as_root env PATH="$PATH" PYTHONDONTWRITEBYTECODE=1 MINIDOCK_TEST_STRICT="${MINIDOCK_TEST_STRICT:-}" \
-        MINIDOCK_TEST_SLOW="${MINIDOCK_TEST_SLOW:-}" unshare -n -- sh -c 'ip link set lo up && exec "$@"' sh \
+    as_root_with_settings unshare -n -- sh -c 'ip link set lo up && exec "$@"' sh \
         "$venv/bin/python" -m pytest -p no:cacheprovider "$@"
 }
 
@@ -43,8 +48,9 @@ full_cgroup2() {
 vm_pytest() {
     local scratch status=0
     scratch=$(mktemp -d)
-    VMRUN_RW=$scratch timeout -k 5 1200 "$MINIDOCK_VM" "$venv/bin/python" -m pytest -p no:cacheprovider "$@" || status=$?
-    rm -rf "$scratch"
+    as_root_with_settings VMRUN_RW="$scratch" timeout -k 5 1200 "$MINIDOCK_VM" \
+        "$venv/bin/python" -m pytest -p no:cacheprovider "$@" || status=$?
+    as_root rm -rf "$scratch"
     [ "$status" != 125 ] || warn "$MINIDOCK_VM did not boot"
     return "$status"
 }
