@@ -64,7 +64,9 @@ int step_sysctl(struct walk *w, const struct plan_step *s)
 }
 
 /* oom_score_adj: how early the OOM killer takes this container.
- * Why:   the monitor protects itself with -999; its child would inherit that and outlive the host's own services.
+ * Why:   a daemon that protects itself (OOMScoreAdjust= in its unit) would hand that on, and the container would outlive
+ *        the host's own services. 0 is what nobody asked for: where it is lower than the daemon's own score and
+ *        CAP_SYS_RESOURCE is missing, the daemon's stays.
  * Order: while still root and before the program runs; children inherit it.
  * See:   proc_pid_oom_score_adj(5).   Look: cat /proc/PID/oom_score_adj */
 int step_oom_score_adj(struct walk *w, const struct plan_step *s)
@@ -75,5 +77,6 @@ int step_oom_score_adj(struct walk *w, const struct plan_step *s)
     if (r < 0)
         return step_fail(w, -r, "not a score of -1000 to 1000: %s", s->field[0].text);
     snprintf(path, sizeof(path), "%d/oom_score_adj", (int)getpid()); /* "self" would be a symlink */
-    return write_proc(w, path, &s->field[0]);
+    r = write_proc(w, path, &s->field[0]);
+    return r == -EACCES && score == 0 ? 0 : r;
 }

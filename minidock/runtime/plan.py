@@ -65,7 +65,7 @@ def container_plan(spec: Spec) -> Plan:
         step("session"),
         step("keyring", "_ses.minidock"),
         # A file tree of its own: nothing mounted from here on can be seen by the host, and nothing stays.
-        *([step("private")] if "mnt" in spec.namespaces.new else []),
+        *([step("private", *_propagation(spec))] if "mnt" in spec.namespaces.new else []),
         _root(spec.root),
         *(_mount(mount) for mount in spec.mounts if isinstance(mount, Filesystem)),
         *(step("mknod", d.path, d.type, d.major, d.minor, f"{d.mode:o}", d.uid, d.gid) for d in spec.devices),
@@ -75,7 +75,7 @@ def container_plan(spec: Spec) -> Plan:
         *([step("console")] if supervision.terminal else []),
         # Doors into the kernel: set what was asked for while /proc/sys can be written, then close them.
         *(step("sysctl", name, value) for name, value in spec.sysctl.items()),
-        *([step("oom_score_adj", process.oom_score_adj)] if process.oom_score_adj else []),
+        step("oom_score_adj", process.oom_score_adj),
         *(step("mask", path) for path in spec.masked_paths),
         *(step("readonly", path) for path in spec.readonly_paths),
         # From here the host's files are out of reach.
@@ -98,7 +98,7 @@ def exec_plan(spec: ExecSpec) -> Plan:
         step("session"),
         step("keyring", "_ses.minidock"),
         *([step("tty")] if spec.supervision.terminal else []),
-        *([step("oom_score_adj", spec.process.oom_score_adj)] if spec.process.oom_score_adj else []),
+        step("oom_score_adj", spec.process.oom_score_adj),
         *_identity(spec.process),
     )
 
@@ -113,6 +113,12 @@ def _supervision(supervision: Supervision) -> Iterator[Step]:
 def _device_rules(spec: Spec) -> Iterator[Step]:
     if spec.device_rules is not None and spec.supervision.cgroup:
         yield step("devices", spec.supervision.cgroup, compile_rules(spec.device_rules))
+
+
+def _propagation(spec: Spec) -> tuple[str, ...]:
+    """Mounts that the host makes later come in only if a bind asked for that; ours never go out."""
+    wanted = {flag for mount in spec.mounts if isinstance(mount, Bind) for flag in mount.flags}
+    return ("slave",) if wanted & {"slave", "rslave", "shared", "rshared"} else ()
 
 
 def _root(root: Overlay | Directory) -> Step:
@@ -140,6 +146,8 @@ def _identity(process: Process) -> Iterator[Step]:
     yield from (step("rlimit", limit.name, _limit(limit.soft), _limit(limit.hard)) for limit in process.rlimits)
     yield step("workdir", process.cwd)
     yield step("bounding", held)
+    yield step("signals")
+    yield step("close_fds")
     if process.seccomp and not process.no_new_privileges:
         yield step("seccomp", process.seccomp)
     yield step("user", process.user.uid, process.user.gid, ",".join(str(gid) for gid in process.user.groups))
@@ -150,8 +158,6 @@ def _identity(process: Process) -> Iterator[Step]:
             yield step("seccomp", process.seccomp)
     if process.init:
         yield step("init")
-    yield step("signals")
-    yield step("close_fds")
     yield step("execve", len(process.args), *process.args, *process.env)
 
 
