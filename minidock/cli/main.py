@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any, NoReturn
 
 import click
@@ -106,6 +107,9 @@ class App(click.Group):
             # what is still in Python's buffer can go nowhere either; without this its flush would fail at the exit
             os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
             return 141
+        except OSError as error:
+            tell(f"{error.filename or 'output'}: {(error.strerror or str(error)).lower()}")
+            return 1
 
 
 def usage_error(error: Error | click.UsageError) -> int:
@@ -159,8 +163,9 @@ def main() -> NoReturn:
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     code = cli.run(sys.argv[1:])
-    sys.stdout.flush()
-    sys.stderr.flush()
+    with suppress(OSError):  # a full disk or a closed pipe has been told already
+        sys.stdout.flush()
+        sys.stderr.flush()
     os._exit(code)
 
 

@@ -12,7 +12,6 @@ import os
 from collections.abc import Iterable, Mapping
 from typing import Any, TextIO
 
-from minidock.cli.terminal import is_terminal
 from minidock.wire.units import decimal_size
 
 _BAR = 50
@@ -21,7 +20,7 @@ _ROOM = 110  # columns below which the bar is left out
 
 def show_progress(lines: Iterable[Mapping[str, Any]], file: TextIO) -> None:
     """Prints progress objects until they end. Raises what the iterable raises."""
-    if is_terminal(file.fileno()):
+    if file.isatty():
         _Drawing(file, os.get_terminal_size(file.fileno()).columns or 80).show(lines)
     else:
         for line in lines:

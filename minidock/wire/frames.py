@@ -10,6 +10,8 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 
+from minidock.wire.errors import ServerError
+
 STDIN, STDOUT, STDERR, SYSTEM_ERROR = 0, 1, 2, 3
 HEADER = struct.Struct(">BxxxL")
 
@@ -31,7 +33,7 @@ class FrameParser:
         self._left = 0
 
     def feed(self, data: bytes) -> Iterator[tuple[int, bytes]]:
-        """The pieces that ``data`` completes. Raises ValueError for a stream number that does not exist.
+        """The pieces that ``data`` completes. Raises ServerError for a stream number that does not exist.
 
         One pass with an offset: a chunk of many short frames costs its length, not the square of it.
         """
@@ -53,5 +55,5 @@ class FrameParser:
             self._stream, self._left = HEADER.unpack(self._header)
             self._header = b""
             if self._stream > SYSTEM_ERROR:
-                raise ValueError(f"stream number {self._stream} in a frame header")
+                raise ServerError(f"the stream is broken: there is no stream {self._stream}")
         return len(part)

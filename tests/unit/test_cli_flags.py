@@ -32,8 +32,8 @@ def test_the_shape_is_dockers(body: Any) -> None:
     assert plain["HostConfig"].pop("LogConfig") == {"Type": "", "Config": {}}
     assert plain == {
         "Hostname": "", "Domainname": "", "User": "", "AttachStdin": False, "AttachStdout": True, "AttachStderr": True,
-        "Tty": False, "OpenStdin": False, "StdinOnce": False, "Env": None, "Cmd": None, "Image": "alpine", "Volumes": {},
-        "WorkingDir": "", "Entrypoint": None, "Labels": {}, "NetworkingConfig": {"EndpointsConfig": {}},
+        "Tty": False, "OpenStdin": False, "StdinOnce": False, "Env": None, "Cmd": None, "Image": "alpine",
+        "Volumes": {}, "WorkingDir": "", "Entrypoint": None, "Labels": {}, "NetworkingConfig": {"EndpointsConfig": {}},
         "HostConfig": {
             "NetworkMode": "default", "AutoRemove": False, "RestartPolicy": {"Name": "no", "MaximumRetryCount": 0},
             "ReadonlyRootfs": False, "Privileged": False, "ConsoleSize": [0, 0],

@@ -66,7 +66,8 @@ def test_ps_as_json_has_dockers_keys(fake: FakeDaemon, minidock: Minidock) -> No
     fake.on("GET", "/containers/json", containers())
     first = json.loads(minidock("ps", "--format", "json").output.splitlines()[0])
     assert list(first) == (
-        "Command CreatedAt ID Image Labels LocalVolumes Mounts Names Networks Platform Ports RunningFor Size State Status"
+        "Command CreatedAt ID Image Labels LocalVolumes Mounts Names Networks Platform Ports RunningFor Size"
+        " State Status"
     ).split(" ")
 
 
