@@ -8,6 +8,7 @@ stands still or only drips is given up after a bounded time.
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import ssl
 import time
@@ -21,6 +22,7 @@ from minidock.wire.errors import ServerError
 from minidock.wire.version import VERSION
 
 CHUNK = 256 << 10
+SMALL = 64 << 10
 MAX_REDIRECTS = 5
 REDIRECTS = (301, 302, 303, 307, 308)
 
@@ -50,6 +52,8 @@ class Transport:
 
     def __init__(self, verify: bool, timing: Timing) -> None:
         self._timing = timing
+        if not verify:
+            urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)  # the list of registries says so
         self._pool = urllib3.PoolManager(
             num_pools=8,
             maxsize=4,
@@ -74,7 +78,7 @@ class Transport:
             target = response.headers.get("Location")
             if response.status not in REDIRECTS or not target:
                 return response
-            response.release_conn()
+            self.discard(response)
             url = _redirected(url, target)
         raise ServerError(f"reach {home[1]}: more than {MAX_REDIRECTS} redirects")
 
@@ -113,6 +117,11 @@ class Transport:
             if len(data) > limit:
                 raise ServerError(f"read {what}: larger than {limit} bytes")
         return bytes(data)
+
+    def discard(self, response: Response) -> None:
+        """Done with an answer that nobody needs. A small body is read, so that the connection can be used again."""
+        with contextlib.suppress(ServerError):
+            self.body(response, SMALL, "answer")
 
 
 def origin(url: str) -> tuple[str, str, int]:

@@ -97,7 +97,7 @@ class Repository:
         response = self._transport.request("GET", f"{self._endpoint.base}/v2/", {})
         if response.status == 401:
             self._authorizer.answer(response, self._authorizer.header)
-        response.close()
+        self._transport.discard(response)
         if response.status not in (200, 401, 403, *TRANSIENT):
             raise ServerError(f"registry {self._host}: it answered {response.status} to /v2/, so it is none")
 
@@ -170,7 +170,7 @@ class Repository:
                 if response.status not in TRANSIENT or pause is None:
                     return self._checked(response)
                 pause = max(pause, min(_retry_after(response), self._timing.longest_pause))
-                response.close()
+                self._transport.discard(response)
             time.sleep(pause or 0)
         raise ServerError(f"registry {self._host} does not answer")
 
@@ -186,8 +186,7 @@ class Repository:
                 if error.answered in (401, 403):
                     return response
                 raise
-            finally:
-                response.close()
+            self._transport.discard(response)
         raise AssertionError
 
     def _checked(self, response: Response) -> Response:
