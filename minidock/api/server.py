@@ -10,6 +10,7 @@ import contextlib
 import errno
 import logging
 import socket
+import struct
 import weakref
 from typing import TYPE_CHECKING
 
@@ -23,6 +24,7 @@ GRACE_SECONDS = 5
 _RETRY_SECONDS = 0.2
 _TEMPORARY = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 _FOR_THIS_CLIENT_ONLY = (errno.ECONNABORTED, errno.EPROTO, errno.EINTR, errno.EPERM)
+_CREDENTIALS = struct.Struct("=iii")  # struct ucred of unix(7)
 
 log = logging.getLogger("minidock.api")
 
@@ -63,6 +65,9 @@ class Server:
     def _begin(self, sock: socket.socket) -> None:
         if sock.family != socket.AF_UNIX:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        elif log.isEnabledFor(logging.DEBUG):
+            pid, uid, _ = _CREDENTIALS.unpack(sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size))
+            log.debug("connection from process %d of user %d", pid, uid)
         connection = Connection(self._engine, self._router, sock)
         task = asyncio.create_task(connection.serve())
         self._connections[task] = connection

@@ -133,6 +133,7 @@ class Harness:
         self.engine: FakeEngine
         self.server: Server
         self.loop = asyncio.new_event_loop()
+        self._more: list[socket.socket] = []
         self._ready = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
@@ -156,6 +157,17 @@ class Harness:
     async def _stop(self) -> None:
         await self.server.shutdown()
         self._stopped.set()
+
+    def tcp(self) -> socket.socket:
+        """A further listening socket, on loopback; it is closed with the harness."""
+        listener = listen.open_tcp("tcp://127.0.0.1:0", True)
+
+        async def accept() -> None:
+            self.server._acceptors.append(asyncio.create_task(self.server._accept(listener)))
+
+        self.run(accept())
+        self._more.append(listener)
+        return listener
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         """Runs a coroutine on the server's loop."""
@@ -184,4 +196,5 @@ class Harness:
             self.run(self._stop())
         self._thread.join(10)
         assert not self._thread.is_alive(), "the server's thread did not end"
-        self.listener.close()
+        for listener in (self.listener, *self._more):
+            listener.close()

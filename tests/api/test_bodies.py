@@ -5,8 +5,12 @@ from __future__ import annotations
 import pytest
 
 from minidock.api.body import parse_json
+from minidock.engine.codec import _fields
+from minidock.engine.model import Config, HostConfig
 from minidock.wire.errors import InvalidArgument
 from tests.api.harness import Harness
+
+RUN = {"Image": "busybox"}
 
 
 def body(text: str) -> bytes:
@@ -89,3 +93,40 @@ def test_parse_json_gives_what_json_says() -> None:
     assert parse_json(b' {"a": [1, 2.5, null, true, "\xc3\xa9"]} ') == {"a": [1, 2.5, None, True, "é"]}
     with pytest.raises(InvalidArgument):
         parse_json(b"")
+
+
+VALUES = [
+    0,
+    -1,
+    2**62,
+    1.5,
+    "",
+    "x",
+    "../..",
+    "a\nb",
+    [],
+    [1],
+    ["x"],
+    [[]],
+    [{}],
+    {},
+    {"a": "b"},
+    {"a": 1},
+    {"a": []},
+    True,
+]
+
+
+@pytest.mark.parametrize("half", [Config, HostConfig])
+def test_any_value_in_any_field_is_taken_or_refused(api: Harness, half: type) -> None:
+    """Never 500, which would be a value that got past the check; the fake engine does nothing with what is taken."""
+    statuses = set()
+    with api.talk() as talker:
+        for _, name, _ in _fields(half):
+            for value in VALUES:
+                data = {"Image": "busybox", name: value} if half is Config else {**RUN, "HostConfig": {name: value}}
+                talker.ask("POST", "/containers/create", data)
+                reply = talker.reply()
+                statuses.add(reply.status)
+                assert reply.status in (201, 400, 404), (name, value, reply)
+    assert {201, 400} <= statuses

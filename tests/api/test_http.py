@@ -5,12 +5,13 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import random
 import socket
 import time
 
 import pytest
 
-from minidock.api import connection, listen, server
+from minidock.api import connection, server
 from tests.api.harness import Harness, Talker
 from tests.support.wait import eventually
 
@@ -198,27 +199,48 @@ def test_running_out_of_files_neither_spins_nor_kills_the_server(
 
 def test_a_browser_on_tcp_is_refused(api: Harness) -> None:
     """DNS rebinding: the page's own host name, or an Origin, arrives on our port. A unix socket has no browsers."""
-    listener = listen.open_tcp("tcp://127.0.0.1:0", True)
-    api.soon(lambda: api.loop.create_task(api.server._accept(listener)))
-    port = listener.getsockname()[1]
+    port = api.tcp().getsockname()[1]
     answers = []
     for lines in ("Host: evil.example\r\n", f"Host: localhost:{port}\r\nOrigin: http://x\r\n", "Host: 127.0.0.1\r\n"):
         with socket.create_connection(("127.0.0.1", port)) as sock:
             sock.sendall(f"GET /_ping HTTP/1.1\r\n{lines}\r\n".encode())
             answers.append(sock.recv(65536).split(b" ", 2)[1])
     assert answers == [b"403", b"403", b"200"]
-    listener.close()
 
 
 def test_who_still_sends_can_read_the_answer(api: Harness) -> None:
     """On TCP a close with unread input is a reset, which takes the answer away with it."""
-    listener = listen.open_tcp("tcp://127.0.0.1:0", True)
-    api.soon(lambda: api.loop.create_task(api.server._accept(listener)))
-    with socket.create_connection(listener.getsockname(), 10) as sock:
+    with socket.create_connection(api.tcp().getsockname(), 10) as sock:
         sock.sendall(b"POST /nosuch HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 20000000\r\n\r\n")
         sock.sendall(b"x" * 20_000_000)
         assert sock.recv(65536).startswith(b"HTTP/1.1 404 ")
-    listener.close()
+
+
+def test_mangled_requests_do_no_harm(api: Harness, caplog: pytest.LogCaptureFixture) -> None:
+    """Good requests with bytes flipped, dropped and doubled, from a fixed seed: answered or cut off, never 500."""
+    rng = random.Random(20)
+    body = b'{"Image": "busybox", "Cmd": ["true"]}'
+    good = [
+        PING,
+        CREATE + b"Content-Length: %d\r\n\r\n" % len(body) + body,
+        CREATE + b"Transfer-Encoding: chunked\r\n\r\n%x\r\n%b\r\n0\r\n\r\n" % (len(body), body),
+        b"GET /v1.45/containers/json?all=1&filters=%7B%22name%22%3A%5B%22w%22%5D%7D HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"POST /exec/x/start HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: tcp\r\nContent-Length: 0\r\n\r\n",
+    ]
+    for _ in range(500):
+        data = bytearray(rng.choice(good))
+        for _ in range(rng.randint(1, 4)):
+            place = rng.randrange(len(data))
+            data[place : place + rng.randint(0, 2)] = rng.choice(
+                [b"", b"\n", b"\r", b"%", bytes([rng.randrange(256)]) * 2]
+            )
+        with api.talk() as talker, contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            talker.say(bytes(data))
+            talker.sock.shutdown(socket.SHUT_WR)
+            assert b"HTTP/1.1 500" not in talker.rest()
+    eventually(lambda: api.connections() == 0, "the connections to be forgotten")
+    assert api.request("GET", "/_ping").body == b"OK"
+    assert not [record for record in caplog.records if record.levelname == "ERROR"]
 
 
 def test_a_client_that_vanishes_in_its_body_leaves_nothing(api: Harness) -> None:
