@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.daemon import Daemon, Session
+from tests.support.procfs import runs
 from tests.support.wait import eventually
 
 pytestmark = [pytest.mark.overlay, pytest.mark.bridge]
@@ -68,7 +69,7 @@ def test_a_lost_monitor_is_never_exit_code_0(fresh_daemon: Daemon) -> None:
     cli.ok("run", "-d", "--name", "orphan", "busybox", "sleep", "1000")
     pid = int(cli.ok("inspect", "-f", "{{.State.Pid}}", "orphan"))
     os.kill(int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1]), signal.SIGKILL)
-    eventually(lambda: not Path(f"/proc/{pid}").exists(), "the container to be killed", timeout=2)
+    eventually(lambda: not runs(pid), "the container to be killed", timeout=2)
     eventually(lambda: status(fresh_daemon, "orphan") in ("exited 255", "exited 137"), "its state")
     assert cli.ok("inspect", "-f", "{{.State.Error}}", "orphan")
     cli.ok("rm", "orphan")

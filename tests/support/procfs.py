@@ -62,6 +62,12 @@ def _carries(pid: int, base: str, instances: set[str]) -> bool:
     return any(link.startswith(base) for link in links + _fd_links(pid))
 
 
+def runs(pid: int) -> bool:
+    """Whether the process is there and no zombie: when its parent or the machine's init reaps it is their affair."""
+    stat = _read(f"/proc/{pid}/stat")
+    return bool(stat) and stat[stat.rindex(")") + 2] not in "ZX"
+
+
 def namespaces(process: Process) -> list[str]:
     """`net:[4026532001] held by NAME (pid N)`, of the process itself and of the namespace files that it has open."""
     own = [_link(f"/proc/{process.pid}/ns/{name}") for name in NAMESPACES]
