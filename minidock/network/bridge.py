@@ -14,38 +14,28 @@ See: bridge(8), Docker's page on its bridge driver. Look: ip -d link show minido
 from __future__ import annotations
 
 import contextlib
-import errno
-import fcntl
-import logging
-import os
 import re
 import socket
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Interface
-from pathlib import Path
 
 from minidock.db import Database
 from minidock.linux import netlink
 from minidock.linux.netlink import Link, Netlink
 from minidock.linux.reason import reason
 from minidock.network import etc, firewall, veth
+from minidock.network.bridging import hint, mtu_of_default_route, one_at_a_time, settle, switch_on_forwarding
 from minidock.network.leases import Leases, choose_gateway, conflicting, mac_of, overlapping
-from minidock.network.sandbox import NO_IPV6, Endpoint, Sandbox, set_ipv6
+from minidock.network.sandbox import Endpoint, Sandbox
 from minidock.wire.errors import Conflict, InvalidArgument, Unavailable
 from minidock.wire.names import new_id
-
-log = logging.getLogger(__name__)
 
 NAME = "bridge"
 """What Docker calls its default network."""
 
 INTERFACE = "eth0"
-DEFAULT_MTU = 1500
 _BRIDGE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,14}", re.ASCII)
-_LOCK_TIME = 5.0
-_FORWARDING = Path("/proc/sys/net/ipv4/ip_forward")
 
 
 @dataclass(frozen=True)
@@ -90,15 +80,15 @@ class Bridge:
         """
         firewall.require()
         try:
-            with _one_at_a_time(), Netlink() as kernel, contextlib.ExitStack() as undo:
+            with one_at_a_time(), Netlink() as kernel, contextlib.ExitStack() as undo:
                 self._state = None
                 state = self._raise(kernel, undo)
                 firewall.apply(self.name, state.row.gateway.network)
-                _switch_on_forwarding()
+                switch_on_forwarding()
                 undo.pop_all()
                 self._state = state
         except OSError as error:
-            raise Unavailable(f"make bridge {self.name}: {reason(error)}", _hint(error)) from error
+            raise Unavailable(f"make bridge {self.name}: {reason(error)}", hint(error)) from error
 
     def _raise(self, kernel: Netlink, undo: contextlib.ExitStack) -> _Up:
         links = {link.name: link for link in netlink.links(kernel)}
@@ -110,12 +100,12 @@ class Bridge:
         row = self._save(row, gateway)
         found = links.get(self.name)
         if found is None:
-            mtu = _mtu_of_default_route(kernel, links)
+            mtu = mtu_of_default_route(kernel, links)
             new = netlink.new_bridge(self.name, mac_of(gateway.ip), mtu)
             kernel.request(new, netlink.set_alias(self.name, self.mark))
             undo.callback(kernel.request, netlink.delete_link(self.name))
             found = Link(socket.if_nametoindex(self.name), self.name, "bridge", self.mark, mtu, 0)
-        _settle(kernel, found, gateway)
+        settle(kernel, found, gateway)
         return _Up(row, found.index, found.mtu)
 
     def _refuse_foreign(self, found: Link | None) -> None:
@@ -128,7 +118,8 @@ class Bridge:
 
     def _choose(self, kernel: Netlink, links: dict[str, Link], row: _Row | None) -> IPv4Interface:
         """--bip; else what we have, while it is in use or overlaps nothing; else the first free candidate."""
-        ours = {link.index for link in links.values() if link.alias == self.mark}
+        own = (self.name, row.bridge if row else "")
+        ours = {link.index for link in links.values() if link.alias == self.mark and link.name in own}
         routes = [route.destination for route in netlink.routes(kernel) if route.index not in ours]
         if self._wish is not None:
             clash = conflicting(self._wish, routes)
@@ -190,7 +181,7 @@ class Bridge:
             return veth.plug(veth.Port(veth.port_name(container_id), state.index, state.mtu), endpoint)
         except OSError as error:
             self.release(container_id)
-            raise Unavailable(f"plug into bridge {self.name}: {reason(error)}", _hint(error)) from error
+            raise Unavailable(f"plug into bridge {self.name}: {reason(error)}", hint(error)) from error
 
     def release(self, container_id: str) -> None:
         """Unplugs the container and gives its address back; what is gone already is fine.
@@ -249,60 +240,3 @@ class Bridge:
 
     def _leases(self, row: _Row) -> Leases:
         return Leases(self._db, row.id, row.gateway)
-
-
-def _settle(kernel: Netlink, link: Link, gateway: IPv4Interface) -> None:
-    """Gives the bridge its address and raises it. IPv6 is off on it, and router advertisements are not listened to:
-    a container could otherwise announce itself as the host's router (CVE-2020-13401).
-    """
-    set_ipv6(link.name, NO_IPV6)
-    if gateway not in netlink.addresses(kernel, link.index):
-        kernel.request(netlink.new_address(link.index, gateway))
-    kernel.request(netlink.link_up(link.index))
-
-
-def _mtu_of_default_route(kernel: Netlink, links: dict[str, Link]) -> int:
-    """Larger packets than the way out takes would be dropped somewhere beyond it."""
-    mtus = {link.index: link.mtu for link in links.values()}
-    ways = [route.index for route in netlink.routes(kernel) if route.destination.prefixlen == 0]
-    return mtus.get(ways[0], DEFAULT_MTU) if ways else DEFAULT_MTU
-
-
-def _switch_on_forwarding() -> None:
-    """net.ipv4.ip_forward=1: without it the kernel drops what comes from the bridge for elsewhere. Never set back:
-    others on this host may have come to need it.
-    """
-    if _FORWARDING.read_text().strip() != "1":
-        _FORWARDING.write_text("1")
-
-
-@contextlib.contextmanager
-def _one_at_a_time() -> Iterator[None]:
-    """Daemons that start together must not choose the same subnet: a lock on the network namespace itself.
-
-    Anyone may hold such a lock (flock(2) needs no permission), so after a few seconds it is done without.
-    """
-    fd = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        deadline = time.monotonic() + _LOCK_TIME
-        while time.monotonic() < deadline:
-            try:
-                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                time.sleep(0.02)
-        else:
-            log.warning("another process holds the lock on the network namespace; making the bridge without it")
-        yield
-    finally:
-        os.close(fd)
-
-
-def _hint(error: OSError) -> str:
-    if error.errno == errno.EOPNOTSUPP:
-        return "load the kernel modules: modprobe bridge veth; --network none and host work without"
-    if error.errno in (errno.EPERM, errno.EACCES, errno.EROFS):
-        return "the daemon needs CAP_NET_ADMIN and a writable /proc/sys/net; --network none and host work without"
-    if error.errno in (errno.ENODEV, errno.EINVAL):  # EINVAL: the master that a port asks for does not exist
-        return "was the bridge deleted? restart minidockd"
-    return "minidock doctor; --network none and host work without"

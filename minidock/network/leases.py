@@ -1,10 +1,11 @@
 """Leases: which container has which address, kept in the database so that they survive the daemon.
 
 A lease is written before the first kernel object of an endpoint exists and deleted after the last one is gone, so that
-whatever a crash leaves behind has a row that names it. Always the lowest free address is given out; its MAC follows
+whatever a crash leaves behind has a row that names it. Not synced to the disk: after a power cut nothing is plugged in.
+Always the lowest free address is given out; its MAC follows
 from the address, so a neighbour's ARP entry stays right when an address changes hands.
 
-Serves bridge.py. The pure half (which subnet, which address) is at the end. Read next: bridge.py.
+Serves bridge.py and user.py. The pure half (which subnet, which address) is at the end. Read next: bridge.py.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 
 from minidock.db import Database
-from minidock.wire.errors import Unavailable
+from minidock.wire.errors import Forbidden, Unavailable
 
 CANDIDATES = tuple(
     IPv4Interface(text)
@@ -39,6 +40,16 @@ class Lease:
     mac: str
 
 
+@dataclass(frozen=True)
+class Wish:
+    """What a lease is to be like: an address and a MAC of one's own; within which part; which ones are kept free."""
+
+    address: IPv4Address | None = None
+    mac: str = ""
+    within: IPv4Network | None = None
+    reserved: frozenset[IPv4Address] = frozenset()
+
+
 class Leases:
     """The leases of one network. ``gateway`` is the bridge's own address with the subnet's prefix."""
 
@@ -47,15 +58,19 @@ class Leases:
         self._network = network
         self._gateway = gateway
 
-    def claim(self, container_id: str) -> Lease:
-        """The container's lease: the one it has, or a new one. Raises Unavailable when the subnet is full."""
-        with self._db.transaction() as connection:
+    def claim(self, container_id: str, wish: Wish = Wish()) -> Lease:  # noqa: B008 - frozen
+        """The container's lease: the one it has, or a new one. Raises Unavailable when the subnet is full, Forbidden
+        when the wanted address is taken.
+        """
+        with self._db.transaction(durable=False) as connection:
             held = self.all()
             if container_id in held:
                 return held[container_id]
-            taken = {lease.address for lease in held.values()}
-            address = lowest_free(self._gateway, taken)
-            lease = Lease(container_id, os.urandom(32).hex(), address, mac_of(address))
+            taken = {lease.address for lease in held.values()} | wish.reserved
+            if wish.address is not None and (wish.address in taken or wish.address == self._gateway.ip):
+                raise Forbidden(f"Address already in use: {wish.address}")
+            address = wish.address or lowest_free(self._gateway, taken, wish.within)
+            lease = Lease(container_id, os.urandom(32).hex(), address, wish.mac or mac_of(address))
             connection.execute(
                 "INSERT INTO leases (network, address, container, endpoint, mac) VALUES (?, ?, ?, ?, ?)",
                 (self._network, str(address), container_id, lease.endpoint, lease.mac),
@@ -64,11 +79,12 @@ class Leases:
 
     def release(self, container_id: str) -> None:
         """Gives the address back; a container without a lease is fine."""
-        self._db.execute("DELETE FROM leases WHERE network = ? AND container = ?", (self._network, container_id))
+        sql = "DELETE FROM leases WHERE network = ? AND container = ?"
+        self._db.execute(sql, (self._network, container_id), durable=False)
 
     def clear(self) -> None:
         """Forgets every lease, of a network that has nothing plugged in."""
-        self._db.execute("DELETE FROM leases WHERE network = ?", (self._network,))
+        self._db.execute("DELETE FROM leases WHERE network = ?", (self._network,), durable=False)
 
     def all(self) -> dict[str, Lease]:
         """Every lease, by container id."""
@@ -78,14 +94,17 @@ class Leases:
         return {row[0]: Lease(row[0], row[1], IPv4Address(row[2]), row[3]) for row in rows}
 
 
-def lowest_free(gateway: IPv4Interface, taken: Collection[IPv4Address]) -> IPv4Address:
-    """The first address that is neither the network's, the gateway's, the broadcast's nor taken."""
-    network = gateway.network
-    for number in range(int(network.network_address) + 1, int(network.broadcast_address)):
+def lowest_free(
+    gateway: IPv4Interface, taken: Collection[IPv4Address], within: IPv4Network | None = None
+) -> IPv4Address:
+    """The first address that is neither the network's, the gateway's, the broadcast's nor taken; one of ``within``."""
+    network, part = gateway.network, within or gateway.network
+    for number in range(int(part.network_address), int(part.broadcast_address) + 1):
         address = IPv4Address(number)
-        if address != gateway.ip and address not in taken:
-            return address
-    raise Unavailable(f"claim an address: subnet {network} has no free one", "remove containers, or use a larger --bip")
+        if address in (network.network_address, network.broadcast_address, gateway.ip) or address in taken:
+            continue
+        return address
+    raise Unavailable(f"claim an address: subnet {part} has no free one", "remove containers, or use a larger --bip")
 
 
 def mac_of(address: IPv4Address) -> str:
