@@ -194,8 +194,8 @@ def test_a_bad_line_in_an_env_file(minidock: Minidock, tmp_path: Path, entry: st
 
 
 def test_flags_end_where_the_command_begins(body: Any, fake: FakeDaemon, minidock: Minidock) -> None:
-    minidock("create", "--name", "n", "alpine", "ls", "-l", "--all=x", "--", "-e")
-    assert fake.requests[-1].json["Cmd"] == ["ls", "-l", "--all=x", "--", "-e"]
+    minidock("create", "--name", "n", "alpine", "ls", "-i=false", "--rm=false", "--", "-e=A")
+    assert fake.requests[-1].json["Cmd"] == ["ls", "-i=false", "--rm=false", "--", "-e=A"]
     assert fake.requests[-1].query == {"name": ["n"]}
 
 

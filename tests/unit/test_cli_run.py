@@ -134,6 +134,30 @@ def test_a_container_that_reads_nothing_does_not_stop_its_output(fake: FakeDaemo
     assert (done.returncode, len(done.stdout)) == (3, 4_000_000)
 
 
+def test_a_slow_reader_holds_the_container_up_and_fills_no_memory(
+    fake: FakeDaemon, environment: dict[str, str]
+) -> None:
+    taken: list[int] = []
+
+    def much(exchange: Exchange) -> None:
+        connection = exchange.hijack()
+        connection.connection.settimeout(0.5)
+        piece, total = frame(1, b"x" * 65528), 0
+        try:
+            while total < 64 << 20:
+                total += connection.connection.send(piece[total % len(piece) :])
+        except TimeoutError:
+            pass
+        taken.append(total)
+
+    container(fake, much)
+    command = [sys.executable, "-m", "minidock.cli.main", "run", "alpine"]
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE) as client:
+        [total] = eventually(lambda: taken, "a container that is held up")
+        assert client.stdout and len(client.stdout.read()) <= total < 8 << 20
+        assert client.wait(20) == 3
+
+
 def test_a_reader_that_goes_away(fake: FakeDaemon, environment: dict[str, str]) -> None:
     def endless(exchange: Exchange) -> None:
         connection = exchange.hijack()

@@ -124,12 +124,16 @@ def test_an_early_refusal_of_a_streamed_body_is_heard(tmp_path: Path) -> None:
         list(Client(script.host).load(iter([b"x" * 65536] * 200)))
 
 
-def test_a_connection_is_used_again(fake: FakeDaemon) -> None:
+@pytest.mark.parametrize("chunked", [False, True])
+def test_a_connection_is_used_again(fake: FakeDaemon, chunked: bool) -> None:
     handlers = []
 
     def remember(exchange: Exchange) -> None:
         handlers.append(exchange.handler)
-        exchange.reply({})
+        if chunked:
+            exchange.chunks([b"{", b"}"])
+        else:
+            exchange.reply({})
 
     fake.on("GET", "/version", remember)
     client = Client(fake.host)

@@ -77,6 +77,7 @@ def test_values(template: str, text: str) -> None:
         ("{{eq .State.Pid 12}} {{eq .Name 1 2}}", None),
         ('{{eq .Name "x" "/web"}}{{ne 1 2}}{{lt 1 2}}{{le 2 2}}{{gt 1 2}}{{ge "b" "a"}}', "truetruetruetruefalsetrue"),
         ("a  {{- 1 -}}  b", "a1b"),
+        ("{{1 -}}  a  {{- 2 }} b {{3}}", "1a2 b 3"),
         ("a {{/* said nothing */}} b", "a  b"),
         ("a {{- /* trimmed */ -}} b", "ab"),
     ],
