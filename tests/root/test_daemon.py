@@ -55,7 +55,7 @@ def test_an_exit_while_no_daemon_runs_is_not_lost(fresh_daemon: Daemon) -> None:
     cli.ok("run", "-d", "--rm", "--name", "gone", "busybox", "sh", "-c", "sleep 0.5; exit 43")
     pids = [int(cli.ok("inspect", "-f", "{{.State.Pid}}", name)) for name in ("kept", "gone")]
     fresh_daemon.kill()
-    eventually(lambda: not any(Path(f"/proc/{pid}").exists() for pid in pids), "both containers to end")
+    eventually(lambda: not any(runs(pid) for pid in pids), "both containers to end")
     fresh_daemon.start()
     assert status(fresh_daemon, "kept") == "exited 42"
     assert cli.ok("ps", "-aq", "--filter", "name=gone") == ""
