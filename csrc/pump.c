@@ -9,6 +9,7 @@
 #include "pump.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
 
@@ -90,8 +91,20 @@ void pump_container_exited(struct pump *pump)
     output_count(&pump->err);
 }
 
-bool pump_ended(const struct pump *pump)
+/* Empty, and nobody is left to write: a hang-up without input. */
+static bool output_at_end(const struct output *o)
 {
+    struct pollfd now = {.fd = o->watch.fd, .events = POLLIN};
+
+    return o->ended || (poll(&now, 1, 0) == 1 && now.revents == POLLHUP);
+}
+
+bool pump_ended(struct pump *pump)
+{
+    if (output_at_end(&pump->out))
+        output_end(&pump->out);
+    if (output_at_end(&pump->err))
+        output_end(&pump->err);
     return pump->out.ended && pump->err.ended;
 }
 

@@ -41,7 +41,8 @@ void pump_settle(struct pump *pump);
 /* The container has exited: notes what is in the pipes now. */
 void pump_container_exited(struct pump *pump);
 
-bool pump_ended(const struct pump *pump);
+/* Whether both streams are at their end, also those that are not read now because a client is blocked. */
+bool pump_ended(struct pump *pump);
 bool pump_owes(const struct pump *pump);
 
 /* Ends both streams as they are: the last piece of a line goes to the log. */

@@ -23,6 +23,7 @@ from minidock.runtime.monitor import Monitor, StartFailed, StepResult, read_exit
 from minidock.wire.errors import ServerError
 from tests.support import monitors
 from tests.support.monitors import COUNT, Build, Workshop, attach, ended, finish, plan, shell, within
+from tests.support.needs import cgroup2_mount
 from tests.support.wait import eventually
 
 STAMP = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{9}Z")
@@ -212,6 +213,51 @@ def test_the_containers_standing_with_the_oom_killer_is_the_daemons(workshop: Wo
     workshop.run(test)
 
 
+def test_a_life_leaves_no_descriptor_in_the_daemon(workshop: Workshop) -> None:
+    async def life(command: str) -> None:
+        monitor = await workshop.spawn(plan(command, "sh", "-c", "echo hello", log=workshop.log))
+        client = attach(monitor, stdin=False)
+        try:
+            await within(monitor.start())
+            await finish(monitor, client)
+        except StartFailed:
+            monitor.close()
+        client.close()
+
+    async def test() -> None:
+        await life(monitors.BUSYBOX)  # the event loop's own come with the first
+        before = len(os.listdir("/proc/self/fd"))
+        for command in (monitors.BUSYBOX, "/nowhere", monitors.BUSYBOX):
+            await life(command)
+        eventually(lambda: len(os.listdir("/proc/self/fd")) <= before, "descriptors to be closed")
+
+    workshop.run(test)
+
+
+@pytest.mark.cgroup2
+def test_a_monitor_is_born_in_its_cgroup(workshop: Workshop) -> None:
+    mount = cgroup2_mount()
+    assert mount
+    cgroup = mount / f"minidock-test-{os.urandom(4).hex()}"
+
+    async def test() -> None:
+        with pytest.raises(ServerError):
+            await workshop.spawn(shell("true"), cgroup=cgroup)  # which is not there yet
+        assert list(workshop.folder.iterdir()) == []
+        cgroup.mkdir()
+        monitor = await workshop.spawn(shell("cat /proc/self/cgroup"), cgroup=cgroup)
+        (pid,) = workshop.processes()
+        assert f"0::/{cgroup.name}\n" in Path(f"/proc/{pid}/cgroup").read_text()
+        monitor.close()
+
+    try:
+        workshop.run(test)
+        eventually(lambda: not workshop.processes(), "the monitor to end")
+    finally:
+        if cgroup.exists():
+            cgroup.rmdir()
+
+
 # -- the end of things ------------------------------------------------------------------------------------------------
 
 
@@ -274,10 +320,26 @@ def test_the_record_is_there_before_the_connection_closes(workshop: Workshop) ->
         await within(monitor.exited)
         with pytest.raises(BlockingIOError):
             client.sock.recv(1)
+        began = time.monotonic()
         monitor.release()
         assert await client.rest() == b""
-        assert not await _still_there(workshop, limit=monitors.RELEASE / 1000 / 2)
+        assert not await _still_there(workshop, limit=15)
+        assert time.monotonic() - began < monitors.RELEASE / 1000 / 2
         ended(monitor)
+
+    workshop.run(test)
+
+
+def test_the_connection_ends_for_all_who_hold_it(workshop: Workshop) -> None:
+    """A copy of the socket that somebody else still has must not keep the client waiting."""
+
+    async def test() -> None:
+        monitor = await workshop.spawn(shell("echo bye"))
+        theirs, ours = monitors.unix_pair()
+        with theirs.dup():
+            client = attach(monitor, pair=lambda: (theirs, ours))
+            await within(monitor.start())
+            assert await finish(monitor, client) == b"bye\n"
 
     workshop.run(test)
 

@@ -13,6 +13,7 @@ from collections.abc import Callable
 
 import pytest
 
+from minidock.runtime.monitor import read_exit_record
 from tests.support import monitors
 from tests.support.monitors import BIG, COUNT, Workshop, attach, ended, finish, shell, within
 
@@ -110,6 +111,30 @@ def test_output_is_complete_before_the_exit_is_told(workshop: Workshop) -> None:
     workshop.run(test)
 
 
+def test_the_exit_is_told_when_the_last_client_has_all(workshop: Workshop) -> None:
+    """The container has ended and all its output is read, but the client's socket was too small for it."""
+
+    async def test() -> None:
+        monitor = await workshop.spawn(shell("dd if=/dev/zero bs=40000 count=1 2>/dev/null; kill -9 $$"))
+        client = attach(monitor, pair=_small_pair)
+        await within(monitor.start())
+        directory = workshop.directory(monitor.ident)
+        while not read_exit_record(directory):
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(monitors.FLUSH / 1000 / 2)
+        assert not monitor.exited.done()
+        assert await finish(monitor, client) == bytes(40000)
+
+    workshop.run(test)
+
+
+def _small_pair() -> tuple[socket.socket, socket.socket]:
+    """Holds a few KiB only, so that the monitor has to keep most of a chunk."""
+    theirs, ours = monitors.unix_pair()
+    theirs.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1)
+    return theirs, ours
+
+
 # -- input ------------------------------------------------------------------------------------------------------------
 
 
@@ -183,8 +208,9 @@ def test_input_nobody_reads_is_dropped(workshop: Workshop) -> None:
     workshop.run(test)
 
 
-def test_a_client_that_vanishes_leaves_its_last_words(workshop: Workshop) -> None:
-    """It has sent, closed and gone before the container was there to read it."""
+@pytest.mark.parametrize("pause", [0.0, 0.1])
+def test_a_client_that_vanishes_leaves_its_last_words(workshop: Workshop, pause: float) -> None:
+    """It has sent, closed and gone before the container was there to read it; the monitor may have noticed or not."""
 
     async def test() -> None:
         monitor = await workshop.spawn(shell("cat", stdin="once"))
@@ -192,6 +218,7 @@ def test_a_client_that_vanishes_leaves_its_last_words(workshop: Workshop) -> Non
         client = attach(monitor, early=b"last ")
         await client.send(b"words")
         client.close()
+        await asyncio.sleep(pause)
         await within(monitor.start())
         assert await finish(monitor, watcher) == b"last words"
 

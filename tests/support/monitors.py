@@ -217,10 +217,10 @@ class Workshop:
     def log(self) -> Path:
         return self.folder / "container.log"
 
-    async def spawn(self, plan: bytes, fds: tuple[int, ...] = ()) -> Monitor:
+    async def spawn(self, plan: bytes, fds: tuple[int, ...] = (), cgroup: Path | None = None) -> Monitor:
         ident = os.urandom(32).hex()
         self.idents.append(ident)
-        return await within(Monitor.spawn(ident, self.directory(ident), self.build.binary, plan, fds))
+        return await within(Monitor.spawn(ident, self.directory(ident), self.build.binary, plan, fds, cgroup))
 
     async def start(self, plan: bytes) -> Monitor:
         monitor = await self.spawn(plan)

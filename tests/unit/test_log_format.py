@@ -112,7 +112,7 @@ def test_what_has_no_newline_is_written_at_the_end(driver: Path, tmp_path: Path)
     ]
 
 
-@pytest.mark.parametrize("cut", [1000, 16384, 65536])
+@pytest.mark.parametrize("cut", [1000, 16383, 16384, 65536])
 def test_a_long_line_is_cut_at_16_kib(driver: Path, tmp_path: Path, cut: int) -> None:
     data = b"a" * 40000 + b"\nshort\n" + b"b" * 16384 + b"\n" + b"c" * 16383 + b"\n"
     reads = [(OUT, data[at : at + cut]) for at in range(0, len(data), cut)]
