@@ -17,6 +17,7 @@ import signal
 import socket
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from ipaddress import IPv4Interface
 from pathlib import Path
@@ -47,6 +48,7 @@ from minidock.wire.version import API_VERSION, VERSION
 
 log = logging.getLogger("minidockd")
 
+_THREADS = 32  # for what blocks: each slow upload or download holds one
 DEFAULT_HOST = "unix:///run/minidock.sock"
 DEFAULT_CONFIG = Path("/etc/minidock/daemon.json")
 _LEVELS = {"debug": "DEBUG", "info": "INFO", "warn": "WARNING", "error": "ERROR", "fatal": "CRITICAL"}
@@ -95,10 +97,23 @@ def main(context: click.Context, /, **flags: Any) -> None:
             format="%(asctime)s %(levelname)s %(name)s: %(message)s",
             stream=sys.stderr,
         )
-        asyncio.run(_Daemon(flags).run())
+        _run(flags)
     except (Error, OSError) as error:
         click.echo(f"minidockd: {error}", err=True)
         sys.exit(1)
+
+
+def _run(flags: dict[str, Any]) -> None:
+    """The daemon's loop, from start to end.
+
+    The process ends without waiting for its threads: a pull under way would hold up the stop for as long as its
+    registry likes. What such a thread leaves lies in tmp/, which the next start empties.
+    """
+    loop = asyncio.new_event_loop()
+    loop.set_default_executor(ThreadPoolExecutor(_THREADS, "minidockd"))
+    loop.run_until_complete(_Daemon(flags).run())
+    logging.shutdown()
+    os._exit(0)
 
 
 def _with_config_file(context: click.Context, flags: dict[str, Any]) -> dict[str, Any]:
@@ -148,7 +163,7 @@ class _Daemon:
         self._stop = asyncio.Event()
 
     async def run(self) -> None:
-        """From the lock to the orderly stop."""
+        """From the lock to the orderly stop, in which all that must be kept is written and closed."""
         if os.geteuid() != 0:
             raise Unavailable("minidockd must be root", "start it with sudo")
         loop = asyncio.get_running_loop()
@@ -214,7 +229,7 @@ class _Daemon:
         bridge, no_bridge = _bridge(settings, db)
         return Parts(
             settings=settings,
-            images=ImageStore(settings.data_root, db, registry),
+            images=ImageStore(settings.data_root, db, registry, trash.take),
             containers=containers,
             volumes=Volumes(settings.data_root / "volumes", db, trash, containers.using_volume),
             events=Events(),

@@ -50,9 +50,10 @@ CREATE TABLE layers  (
     size     INTEGER NOT NULL,          -- bytes of its files
     blob     TEXT NOT NULL              -- digest of the blob that it was unpacked from, kept as long as the layer
 );
-CREATE TABLE manifests (                -- manifests and indexes that were pulled or loaded, kept as long as the image
+CREATE TABLE manifests (                -- manifests and indexes that were pulled or loaded, to be pushed as they came
     digest TEXT NOT NULL,
     image  TEXT NOT NULL REFERENCES images(id),
+    root   TEXT NOT NULL,               -- digest of the document that led to it, itself or an index
     PRIMARY KEY (digest, image)
 );
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from minidock.db import Database
@@ -88,13 +88,13 @@ class Records:
             raise NotFound(f"No such image: {ident}")
         return bytes(rows[0]["config"])
 
-    def add_image(self, data: bytes, size: int, manifests: Iterable[str] = ()) -> str:
-        """Writes an image down, if it is new; returns its id."""
+    def add_image(self, data: bytes, size: int, manifests: Sequence[str] = ()) -> str:
+        """Writes an image down, if it is new; returns its id. Of ``manifests`` the first led to the others."""
         ident = digest.of(data)
         with self._db.transaction() as connection:
             connection.execute("INSERT OR IGNORE INTO images VALUES (?,?,?)", (ident, data, size))
             for one in manifests:
-                connection.execute("INSERT OR IGNORE INTO manifests VALUES (?,?)", (one, ident))
+                connection.execute("INSERT OR IGNORE INTO manifests VALUES (?,?,?)", (one, ident, manifests[0]))
         return ident
 
     def delete_image(self, ident: str) -> None:
@@ -134,8 +134,14 @@ class Records:
         self._db.execute("INSERT OR REPLACE INTO digests VALUES (?,?)", (str(ref), ident))
 
     def untag(self, ref: reference.Reference) -> None:
-        table = "digests" if ref.digest else "tags"
-        self._db.execute(f"DELETE FROM {table} WHERE reference = ?", (str(ref),))
+        """Forgets a name; with the last one by a digest also the manifests that the digest led to."""
+        with self._db.transaction() as connection:
+            if not ref.digest:
+                connection.execute("DELETE FROM tags WHERE reference = ?", (str(ref),))
+                return
+            connection.execute("DELETE FROM digests WHERE reference = ?", (str(ref),))
+            if not connection.execute("SELECT 1 FROM digests WHERE reference GLOB ?", (f"*@{ref.digest}",)).fetchone():
+                connection.execute("DELETE FROM manifests WHERE root = ?", (ref.digest,))
 
     def resolve(self, text: str) -> str:
         """The id behind what a user wrote: an id, a reference, or the first digits of an id, tried in this order."""

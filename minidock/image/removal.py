@@ -27,13 +27,15 @@ class Removal:
         self._users = in_use(ident)
         self._removed: list[Removed] = []
 
-    def run(self, text: str) -> tuple[list[Removed], bool]:
-        """What was removed, and whether the image itself is gone. ``text`` is what the user wrote. Raises Conflict."""
-        by_id = self._id.removeprefix("sha256:").startswith(text.removeprefix("sha256:"))
-        gone = self._by_id() if by_id else self._by_name(reference.parse(text).with_default_tag())
-        return self._removed, gone
+    def run(self, text: str) -> list[Removed]:
+        """What was removed. ``text`` is what the user wrote. Raises Conflict."""
+        if self._id.removeprefix("sha256:").startswith(text.removeprefix("sha256:")):
+            self._by_id()
+        else:
+            self._by_name(reference.parse(text).with_default_tag())
+        return self._removed
 
-    def _by_name(self, ref: Reference) -> bool:
+    def _by_name(self, ref: Reference) -> None:
         if self._users and not self._force and _one_repository(self._names()):
             raise Conflict(
                 f'conflict: unable to remove repository reference "{ref.familiar()}" (must force) - '
@@ -44,15 +46,16 @@ class Removal:
         if not any(name.tag for name in same):
             for name in same:
                 self._untag(name)
-        return not self._names() and not self._users and self._delete()
+        if not self._names() and not self._users:
+            self._delete()
 
-    def _by_id(self) -> bool:
+    def _by_id(self) -> None:
         if self._users:
             how = "cannot be forced" if self._force else "must be forced"
             raise self._conflict(how, f"image is being used by container {self._users[0][:12]}")
         if not self._force and not _one_repository(self._names()):
             raise self._conflict("must be forced", "image is referenced in multiple repositories")
-        return self._delete()
+        self._delete()
 
     def _conflict(self, how: str, why: str) -> Conflict:
         return Conflict(f"conflict: unable to delete {short_id(self._id)} ({how}) - {why}")
@@ -64,12 +67,11 @@ class Removal:
         self._records.untag(ref)
         self._removed.append(Removed(untagged=ref.familiar()))
 
-    def _delete(self) -> bool:
+    def _delete(self) -> None:
         for name in self._names():
             self._untag(name)
         self._records.delete_image(self._id)
         self._removed.append(Removed(deleted=self._id))
-        return True
 
 
 def _one_repository(names: list[Reference]) -> bool:

@@ -13,7 +13,6 @@ leaves before that is collected here at the next start.
 from __future__ import annotations
 
 import builtins
-import os
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -35,32 +34,22 @@ __all__ = ["Auth", "Image", "ImageConfig", "ImageStore", "Progress", "ProgressLi
 
 
 class ImageStore:
-    """The images below a data root. ``trashed`` is told of every path that was moved into its trash/."""
+    """The images below a data root. ``discard`` moves a path away at once, and deletes it when there is time."""
 
     def __init__(
         self,
         root: Path,
         db: Database,
         registry: RegistryConfig,
-        trashed: Callable[[Path], None] = lambda path: None,
+        discard: Callable[[Path], None],
     ) -> None:
-        for name in ("tmp", "trash"):
-            (root / name).mkdir(mode=0o700, exist_ok=True)
-        self._trash, self._trashed = root / "trash", trashed
+        (root / "tmp").mkdir(mode=0o700, exist_ok=True)
         self._records = Records(db)
         self._db = db
         self._content = Content(root)
-        self._layers = Layers(root, self._records, self._content, self._discard)
+        self._layers = Layers(root, self._records, self._content, discard)
         self._puller = Puller(registry, self._records, self._content, self._layers, db)
         self._layers.collect()
-
-    def _discard(self, path: Path) -> None:
-        target = self._trash / f"{path.name}.{os.urandom(4).hex()}"
-        try:
-            path.rename(target)
-        except FileNotFoundError:
-            return
-        self._trashed(target)
 
     # What there is
 
@@ -104,10 +93,8 @@ class ImageStore:
     def remove(self, ref: str, force: bool, in_use: Callable[[str], builtins.list[str]]) -> builtins.list[Removed]:
         """Takes a name away, or deletes an image. ``in_use`` gives the containers of an image id. Raises Conflict."""
         with self._db.transaction():
-            ident = self._records.resolve(ref)
-            removed, gone = Removal(self._records, ident, force, in_use).run(ref)
-        if gone:
-            self._layers.collect()
+            removed = Removal(self._records, self._records.resolve(ref), force, in_use).run(ref)
+        self._layers.collect()
         return removed
 
     # How they come

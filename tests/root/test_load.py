@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from minidock.db import Database
-from minidock.image.store import ImageStore, RegistryConfig, Removed
+from minidock.image.store import Removed
 from minidock.wire.errors import Ambiguous, Conflict, InvalidArgument, NotFound
 from tests.support import images as made
 from tests.support.images import NOTHING, Images, directory, docker_archive, file, gz, symlink, tar
@@ -367,18 +367,8 @@ def test_an_image_that_cannot_be_read_is_set_aside_and_nothing_is_deleted(tmp_pa
         before = images.left()
     db = Database(tmp_path / "data/minidock.db")
     db.execute("UPDATE images SET config = ? WHERE id = ?", (b"garbage", broken.id))
-    store = ImageStore(tmp_path / "data", db, RegistryConfig())
-    assert [image.tags for image in store.list()] == [("y:1",)]
-    store.remove("y:1", False, nobody)
-    assert len(os.listdir(tmp_path / "data/layers")) == len(before["layers"]), "whose layers they are can't be told"
     db.close()
-
-
-def test_moved_to_the_trash_is_told(tmp_path: Path) -> None:
-    told: list[Path] = []
-    db = Database(tmp_path / "minidock.db")
-    store = ImageStore(tmp_path, db, RegistryConfig(), told.append)
-    store.load(io.BytesIO(docker_archive([BASE], ["x:1"])), lambda _: None)
-    store.remove("x:1", False, nobody)
-    assert told and all(path.parent == tmp_path / "trash" and path.exists() for path in told)
-    db.close()
+    with made.images(tmp_path / "data") as images:
+        assert [image.tags for image in images.store.list()] == [("y:1",)]
+        images.store.remove("y:1", False, nobody)
+        assert images.left() == before, "whose layers they are can't be told"

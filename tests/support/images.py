@@ -126,9 +126,14 @@ NOTHING: dict[str, list[str]] = {"layers": [], "content/sha256": [], "tmp": []}
 @contextmanager
 def images(root: Path, **registries: tuple[str, ...]) -> Iterator[Images]:
     root.mkdir(exist_ok=True)
+    (root / "trash").mkdir(exist_ok=True)
+
+    def discard(path: Path) -> None:
+        path.rename(root / "trash" / f"{path.name}.{os.urandom(4).hex()}")
+
     db = Database(root / "minidock.db")
     try:
-        yield Images(root, ImageStore(root, db, RegistryConfig(**registries)), [])
+        yield Images(root, ImageStore(root, db, RegistryConfig(**registries), discard), [])
     finally:
         db.close()
 
