@@ -16,8 +16,14 @@ OTHER = "bdef526fd268a2873459aea846b494699afb0aa8ba5e45bc81bb176850221256"
 
 def containers() -> list[dict[str, Any]]:
     created = int(time.time()) - 3 * 3600
-    first = {"Id": ID, "Names": ["/w3"], "Image": "busybox", "ImageID": "sha256:1", "Command": "top"}
-    second = {"Id": OTHER, "Names": ["/w1"], "Image": "busybox", "ImageID": "sha256:1", "Labels": {"a": "b"}}
+    first: dict[str, Any] = {"Id": ID, "Names": ["/w3"], "Image": "busybox", "ImageID": "sha256:1", "Command": "top"}
+    second: dict[str, Any] = {
+        "Id": OTHER,
+        "Names": ["/w1"],
+        "Image": "busybox",
+        "ImageID": "sha256:1",
+        "Labels": {"a": "b"},
+    }
     second |= {"Command": "sh -c 'echo out; echo err >&2; exec sleep 1000'"}
     first |= {"Created": created, "State": "running", "Status": "Up 1 second", "SizeRw": 17, "SizeRootFs": 1984399}
     second |= {"Created": created, "State": "running", "Status": "Up 3 seconds"}

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 
@@ -102,7 +103,7 @@ def test_output_that_comes_with_the_head_is_not_lost(fake: FakeDaemon, program: 
 def echo(exchange: Exchange) -> None:
     """As `cat` in a container: gives back what comes, ends when the input does."""
     connection = exchange.hijack()
-    while data := connection.rfile.read1(65536):  # type: ignore[attr-defined]
+    while data := connection.rfile.read1(65536):
         connection.wfile.write(frame(1, data))
     connection.wfile.write(frame(2, b"eof"))
 
@@ -349,6 +350,9 @@ def test_without_sig_proxy_a_signal_ends_the_client(fake: FakeDaemon, environmen
 
 
 def test_the_third_interrupt_leaves_a_deaf_container(fake: FakeDaemon, environment: dict[str, str]) -> None:
+    def killed(times: int) -> bool:
+        return sum("kill" in line for line in fake.seen()) == times
+
     obedient = Obedient(fake)
     fake.on("POST", f"{C}/kill", None, 204)
     command = [sys.executable, "-m", "minidock.cli.main", "run", "alpine"]
@@ -357,7 +361,7 @@ def test_the_third_interrupt_leaves_a_deaf_container(fake: FakeDaemon, environme
         for count in (1, 2, 3):
             client.send_signal(signal.SIGINT)
             if count < 3:
-                eventually(lambda n=count: sum("kill" in line for line in fake.seen()) == n, "the kill")
+                eventually(partial(killed, count), "the kill")
         assert client.wait(20) == 130
         assert client.stderr and b"leaving; the container goes on" in client.stderr.read()
     obedient.signalled.set()

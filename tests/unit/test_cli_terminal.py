@@ -52,7 +52,7 @@ class Shell:
         connection = exchange.hijack(framed=False)
         connection.wfile.write(b"$ ")
         typed = b""
-        while data := connection.rfile.read1(4096):  # type: ignore[attr-defined]
+        while data := connection.rfile.read1(4096):
             typed += data
             if b"\x10\x11" in typed:
                 return
