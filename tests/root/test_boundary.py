@@ -1,0 +1,238 @@
+"""What a container sees of the host: the hardening baseline, told by the probe from inside real containers.
+
+One table for all ways into a container: run, run -t, exec, exec -u, and the options that widen or narrow. Each check of
+"is it shut?" has its control in --privileged, where the same probe finds the door open. See ../support/probe.py.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from minidock.runtime import capabilities
+from tests.support import probe
+from tests.support.cli import Cli
+from tests.support.daemon import Daemon
+
+Report = dict[str, Any]
+
+DEV = {
+    "fd",
+    "full",
+    "mqueue",
+    "null",
+    "ptmx",
+    "pts",
+    "random",
+    "shm",
+    "stderr",
+    "stdin",
+    "stdout",
+    "tty",
+    "urandom",
+    "zero",
+}
+DEFAULT_MASK = "00000000a80425fb"
+NONE = "0" * 16
+OWN_NAMESPACES = ("mnt", "uts", "ipc", "pid", "net", "cgroup")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def image(daemon: Daemon, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """An image with nothing but the probe, as /probe."""
+    daemon.cli.ok("import", "-", "probe", stdin=probe.archive(tmp_path_factory.mktemp("probe")))
+    return "probe"
+
+
+@pytest.fixture
+def box(minidock: Cli) -> Iterator[str]:
+    """A container that waits, for exec."""
+    name = minidock.ok("run", "-d", "--rm", "probe", "/probe", "pause")
+    yield name
+    minidock.ok("kill", name)
+    minidock("wait", name)
+
+
+def run(minidock: Cli, *options: str) -> Report:
+    report: Report = json.loads(minidock.ok("run", "--rm", *options, "probe", "/probe"))
+    return report
+
+
+def run_within(minidock: Cli, box: str, *options: str) -> Report:
+    report: Report = json.loads(minidock.ok("exec", *options, box, "/probe"))
+    return report
+
+
+def check_baseline(report: Report, effective: str = DEFAULT_MASK, bounding: str = DEFAULT_MASK) -> None:
+    """What holds for every process of a container that is not privileged, however it got in."""
+    assert report["capabilities"] == {
+        "inheritable": NONE,
+        "permitted": effective,
+        "effective": effective,
+        "bounding": bounding,
+        "ambient": NONE,
+    }
+    assert (report["seccomp"], report["seccomp_filters"]) == (2, 1)
+    assert report["session_keyring"] == "EPERM"
+    assert set(report["fds"]) == {"0", "1", "2"}
+    assert report["signals"] == {"ignored": NONE, "blocked": NONE, "caught": NONE}
+    assert report["umask"] == "0022"
+    assert report["oom_score_adj"] == "0"
+    assert report["cgroup"] == "/"
+    check_files(report)
+    check_namespaces(report)
+
+
+def check_files(report: Report) -> None:
+    assert set(report["dev"]) - {"console"} == DEV
+    mounts = {mount["target"]: mount for mount in report["mounts"]}
+    assert not any(mount["propagation"] not in ("", "-") for mount in report["mounts"])
+    for target in ("/proc", "/sys", "/dev/shm", "/dev/mqueue"):
+        assert {"nosuid", "nodev", "noexec"} <= set(mounts[target]["options"].split(",")), target
+    assert mounts["/sys"]["options"].startswith("ro,") and mounts["/sys/fs/cgroup"]["options"].startswith("ro,")
+    masked = dict(report["masked"])
+    assert masked.pop("/proc/self/status")["found"] > 0, "the control: something that is not masked"
+    assert all(found == "missing" or found["found"] == 0 for found in masked.values()), masked
+    for path in ("/proc/sys/kernel/panic", "/proc/irq/default_smp_affinity", "/sys/fs/cgroup/.probe"):
+        assert report["writable"][path] in ("EROFS", "EACCES"), path
+
+
+def check_namespaces(report: Report) -> None:
+    host = probe.run("report")
+    assert not [kind for kind in OWN_NAMESPACES if report["namespaces"][kind] == host["namespaces"][kind]]
+    assert set(report["processes"]) <= set(range(1, 20))
+
+
+def test_run(minidock: Cli) -> None:
+    report = run(minidock)
+    check_baseline(report)
+    assert (report["pid"], report["ppid"], report["sid"]) == (1, 0, 1)
+    assert report["processes"] == [1] and report["interfaces"] == ["lo", "eth0"]
+    assert report["tty"] == [False] * 3 and "console" not in report["dev"]
+    assert report["no_new_privs"] == 0
+    assert report["writable"]["/.probe"] == "ok" and report["writable"]["/dev/shm/.probe"] == "ok"
+
+
+def test_run_with_a_terminal(minidock: Cli) -> None:
+    report = run(minidock, "-t")
+    check_baseline(report)
+    assert report["tty"] == [True] * 3 and report["controlling_tty"] is True
+    assert report["dev"]["console"].startswith("c 136:0 ")
+    assert set(report["fds"].values()) == {"/dev/pts/0"}
+
+
+def test_exec(minidock: Cli, box: str) -> None:
+    report = run_within(minidock, box)
+    check_baseline(report)
+    assert 1 in report["processes"] and report["pid"] != 1
+
+
+def test_exec_with_a_terminal(minidock: Cli, box: str) -> None:
+    report = run_within(minidock, box, "-t")
+    check_baseline(report)
+    assert report["tty"] == [True] * 3 and report["controlling_tty"] is True and "console" not in report["dev"]
+
+
+def test_another_user_has_no_capabilities(minidock: Cli, box: str) -> None:
+    for report in (run(minidock, "-u", "1000:1000"), run_within(minidock, box, "-u", "1000:1000")):
+        check_baseline(report, effective=NONE)
+        assert report["uids"] == [1000] * 4 and report["gids"] == [1000] * 4 and report["groups"] == [1000]
+        assert report["writable"]["/.probe"] == "EACCES"
+
+
+def test_a_name_is_looked_up_in_the_image(minidock: Cli) -> None:
+    report = run(minidock, "-u", "user")
+    assert report["uids"][0] == 1000 and sorted(report["groups"]) == [1000, 2000]
+
+
+def test_capabilities_can_be_dropped_and_added(minidock: Cli) -> None:
+    check_baseline(run(minidock, "--cap-drop", "ALL"), NONE, NONE)
+    chown = capabilities.hex_mask({"CAP_CHOWN"})
+    check_baseline(run(minidock, "--cap-drop", "ALL", "--cap-add", "chown"), chown, chown)
+
+
+def test_exec_has_no_more_than_the_container(minidock: Cli) -> None:
+    name = minidock.ok("run", "-d", "--rm", "--cap-drop", "ALL", "probe", "/probe", "pause")
+    check_baseline(run_within(minidock, name), NONE, NONE)
+    minidock.ok("kill", name)
+    minidock("wait", name)
+
+
+def test_no_new_privileges(minidock: Cli) -> None:
+    report = run(minidock, "--security-opt", "no-new-privileges")
+    check_baseline(report)
+    assert report["no_new_privs"] == 1
+
+
+def test_a_read_only_root(minidock: Cli) -> None:
+    report = run(minidock, "--read-only")
+    check_baseline(report)
+    assert report["writable"]["/.probe"] == "EROFS" and report["writable"]["/tmp/.probe"] == "EROFS"
+    assert report["writable"]["/dev/shm/.probe"] == "ok"
+
+
+def test_privileged_and_only_that_has_everything(minidock: Cli) -> None:
+    """The control of all that is asserted shut above."""
+    report = run(minidock, "--privileged")
+    own = capabilities.hex_mask(capabilities.own_bounding())
+    assert report["capabilities"] == {
+        "inheritable": NONE, "permitted": own, "effective": own, "bounding": own, "ambient": NONE
+    }  # fmt: skip
+    assert (report["seccomp"], report["seccomp_filters"]) == (0, 0)
+    assert report["masked"]["/proc/timer_list"]["found"] > 0 and report["masked"]["/proc/keys"]["found"] > 0
+    assert report["writable"]["/proc/sys/kernel/panic"] == "ok"
+    assert report["dev"].keys() > DEV and "kmsg" in report["dev"]
+    assert isinstance(report["session_keyring"], int)
+    assert report["session_keyring"] != probe.run("report")["session_keyring"]
+    check_namespaces(report)
+
+
+def test_seccomp_can_be_switched_off_or_chosen(minidock: Cli, tmp_path: Path) -> None:
+    unconfined = run(minidock, "--security-opt", "seccomp=unconfined")
+    assert unconfined["seccomp"] == 0 and unconfined["capabilities"]["effective"] == DEFAULT_MASK
+    own = tmp_path / "own.json"
+    own.write_text(
+        '{"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{"names": ["socket"], "action": "SCMP_ACT_ERRNO"}]}'
+    )
+    result = minidock("run", "--rm", "--security-opt", f"seccomp={own}", "probe", "/probe", "socket", "2")
+    assert json.loads(result.out)["socket"] == "EPERM"
+    assert json.loads(minidock.ok("run", "--rm", "probe", "/probe", "socket", "2"))["socket"] == "ok"
+
+
+def test_shut_socket_families_and_system_calls(minidock: Cli) -> None:
+    for family in (38, 40, 1 << 32 | 38):
+        assert json.loads(minidock("run", "--rm", "probe", "/probe", "socket", str(family)).out)["socket"] == "EPERM"
+    assert json.loads(minidock("run", "--rm", "probe", "/probe", "socketcall", "2").out)["socket"] != "ok"
+
+
+@pytest.mark.cgroup2
+def test_devices_that_are_not_listed_can_be_made_but_not_opened(minidock: Cli) -> None:
+    kmsg = ("/tmp/node", "c", "1", "11")
+    answer = json.loads(minidock.ok("run", "--rm", "probe", "/probe", "mknod", *kmsg))
+    assert answer == {"mknod": "ok", "read": "EPERM", "write": "EPERM"}
+    control = json.loads(minidock.ok("run", "--rm", "--privileged", "probe", "/probe", "mknod", *kmsg))
+    assert control["read"] == "ok"
+
+
+def test_descriptors_of_whoever_started_the_daemon_do_not_leak(daemons: Any, tmp_path: Path) -> None:
+    """The daemon is started with fd 9 on the host's "/" (CVE-2024-21626's way out)."""
+    daemon = Daemon(daemons)
+    try:
+        daemon.start(prefix=("sh", "-c", 'exec 9</ && exec "$@"', "sh"))
+        assert os.readlink(f"/proc/{daemon.pid}/fd/9") == "/", "the control: the daemon does have it"
+        daemon.cli.ok("import", "-", "probe", stdin=probe.archive(tmp_path / "root"))
+        assert set(run(daemon.cli)["fds"]) == {"0", "1", "2"}
+    finally:
+        daemon.close()
+
+
+def test_init_reaps_orphans(minidock: Cli) -> None:
+    without = json.loads(minidock.ok("run", "--rm", "probe", "/probe", "orphans", "3"))
+    reaped = json.loads(minidock.ok("run", "--rm", "--init", "probe", "/probe", "orphans", "3"))
+    assert without == {"orphans": 3, "zombies": 3}, "the control: the probe as pid 1 reaps nobody"
+    assert reaped == {"orphans": 3, "zombies": 0}
