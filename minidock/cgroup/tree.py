@@ -21,6 +21,7 @@ import errno
 import os
 import select
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -220,11 +221,13 @@ class CgroupTree:
 
         Why: signalling pids one by one races with fork. Look: cat cgroup.events, populated goes to 0.
         """
-        try:
-            (self.path(container_id) / "cgroup.kill").write_text("1")
-        except FileNotFoundError:
-            if self.path(container_id).exists():
-                raise Unavailable("kill by cgroup: no cgroup.kill", "Linux 5.15 or later is needed") from None
+        path = self.path(container_id)
+        with _vanishing(path):
+            try:
+                (path / "cgroup.kill").write_text("1")
+            except FileNotFoundError:
+                if path.exists():
+                    raise Unavailable("kill by cgroup: no cgroup.kill", "Linux 5.15 or later is needed") from None
 
     def freeze(self, container_id: str) -> None:
         """Stops every process and waits until they all stand still. Raises ServerError, thawed, if one won't."""
@@ -251,13 +254,26 @@ class CgroupTree:
             return
         if not _wait_for_event(path, "populated", 0, REMOVE_TIME):
             raise Conflict(f"remove cgroup {path}: processes are in it", "kill the container first")
-        _remove_below(path)
-        with contextlib.suppress(FileNotFoundError):
+        with _vanishing(path):
+            _remove_below(path)
             path.rmdir()
 
     def list(self) -> set[str]:
         """The ids that have a cgroup, whether or not anyone knows them. (Last, for its name hides the type's.)"""
         return {entry.name for entry in os.scandir(self.base) if ID.fullmatch(entry.name)}
+
+
+@contextlib.contextmanager
+def _vanishing(path: Path) -> Iterator[None]:
+    """Lets pass that the cgroup goes away while we work on it: whoever removed it has done what we were about to do.
+
+    What was open of a removed cgroup answers ENODEV, its path ENOENT.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOENT, errno.ENODEV) or path.exists():
+            raise
 
 
 def _write_setting(path: Path, setting: Setting) -> None:

@@ -9,6 +9,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -388,3 +389,14 @@ def test_what_is_not_counted_is_none_and_not_zero(tree: CgroupTree, inside: Spaw
 
 def test_this_process_is_somewhere() -> None:
     assert own_cgroup(find_cgroup2()) is not None
+
+
+def test_two_may_remove_the_same_cgroup(tree: CgroupTree) -> None:
+    """A restore sweeps while the end of a container is still being dealt with; whoever comes second finds it gone."""
+    for _ in range(30):
+        path, _warnings = tree.create(ID, Limits())
+        (path / "below").mkdir()
+        with ThreadPoolExecutor(4) as pool:
+            for done in [pool.submit(verb, ID) for verb in (tree.kill, tree.remove, tree.kill, tree.remove)]:
+                done.result()
+        assert not path.exists()
