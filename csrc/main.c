@@ -15,6 +15,7 @@
 
 #include <fcntl.h>
 #include <signal.h>
+#include <string.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -83,6 +84,8 @@ int main(int argc, char **argv)
         _exit(pid < 0);
     if (chdir("/") != 0) /* the daemon's may be on a file system that somebody wants to unmount */
         return 1;
+    if (argc == 3)
+        memset(argv[2], 0, strlen(argv[2])); /* the reaper's command line, which the container can read, is this one */
     prctl(PR_SET_NAME, argv[0]);
     prctl(PR_SET_DUMPABLE, 0);
     prctl(PR_SET_CHILD_SUBREAPER, 1);

@@ -131,8 +131,10 @@ def exec_exit_code(client: Client, session: str) -> int:
 
 def _exit_code_later(client: Client, container: str) -> int:
     def ask() -> int:
-        state = client.inspect(container)["State"]
-        return client.wait(container).result().code if state["Running"] else int(state["ExitCode"])
+        try:
+            return client.wait(container, "not-running").result().code
+        except NotFound:  # removed meanwhile; the daemon remembers how it ended
+            return client.wait(container, "removed").result().code
 
     return _from_daemon(ask)
 

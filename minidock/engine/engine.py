@@ -150,6 +150,9 @@ class Engine:
     def wait(self, reference: str, condition: str) -> asyncio.Future[WaitResult]:
         """Subscribed when this returns. ``not-running`` of a container that does not run is over at once."""
         check_condition(condition)
+        past = self._lifecycle.removed(reference) if condition == "removed" else None
+        if past:
+            return done(past)
         container = self.container(reference)
         if condition == "not-running" and not container.state.alive:
             return done(WaitResult(container.state.exit_code, container.state.error))

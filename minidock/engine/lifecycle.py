@@ -27,6 +27,7 @@ from minidock.wire.errors import Conflict, Error, ExecFailed, NotFound, NotModif
 
 log = logging.getLogger(__name__)
 _DEFAULT_STOP_SECONDS = 10
+_REMEMBERED = 1000
 
 
 class Lifecycle:
@@ -34,6 +35,7 @@ class Lifecycle:
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
+        self._removed: dict[str, WaitResult] = {}
 
     # Start
 
@@ -314,8 +316,18 @@ class Lifecycle:
         live.waiting.close()
         self.publish(container, "destroy")
         result = WaitResult(container.state.exit_code)
+        self._remember(container.id, result)
         for condition in ("not-running", "next-exit", "removed"):
             live.waits.fire(condition, result)
+
+    def _remember(self, ident: str, result: WaitResult) -> None:
+        while len(self._removed) >= _REMEMBERED:
+            del self._removed[next(iter(self._removed))]
+        self._removed[ident] = result
+
+    def removed(self, ident: str) -> WaitResult | None:
+        """How a container ended that is gone: for a client whose wait was cut off by a restart of the daemon."""
+        return self._removed.get(ident)
 
     # Events
 
