@@ -3,7 +3,7 @@
 For minidock/cli and for programs. Arguments are what the endpoint takes; results are the decoded JSON with Docker's
 keys, or a small tuple where the answer has few parts. Every error is one of wire/errors.py with the daemon's message.
 A method that streams gives an iterator or a Response; the connection is free again when it has been read to its end.
-Not thread-safe: a Client a thread. The endpoints: Docker Engine API v1.45, docs/api.md. Read next: connection.py.
+Not thread-safe: a Client a thread. The endpoints: Docker Engine API v1.45, ../api/router.py. Read next: connection.py.
 """
 
 from __future__ import annotations

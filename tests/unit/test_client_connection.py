@@ -228,3 +228,11 @@ def test_an_empty_name_never_becomes_another_path(fake: FakeDaemon) -> None:
     with pytest.raises(InvalidArgument):
         Client(fake.host).remove("")
     assert not fake.requests
+
+
+def test_a_socket_that_one_may_not_use(tmp_path: Path) -> None:
+    from minidock.client.connection import _unreachable
+
+    error = _unreachable("unix:///run/minidock.sock", PermissionError(13, "Permission denied"))
+    assert str(error).startswith("permission denied on the daemon's socket unix:///run/minidock.sock; hint: ")
+    assert "sudo" in error.hint and "usermod -aG minidock" in error.hint
