@@ -1,4 +1,8 @@
-"""What the daemon knows of itself and of its host: ``GET /info`` and ``GET /version``."""
+"""What the daemon knows of itself and of its host: ``GET /info`` and ``GET /version``.
+
+Collected anew at each call, since controllers, bridges and images come and go while the daemon runs. What the machine
+lacks becomes a warning in Docker's form, so that clients show it. Read next: api/render/system.py, which writes it.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""What the engine is made of, gathered by daemon.py and shared by the modules of the engine."""
+"""What the engine is made of, gathered by daemon.py and shared by the modules of the engine.
+
+One object instead of a dozen arguments: whoever needs the database of containers, the images and the cgroups gets them
+from here, and nothing in the engine is global. Read next: engine.py, the verbs; daemon.py, where the parts are made.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""What the daemon was told at its start: roots, bridge, registries. Immutable; made by daemon.py."""
+"""What the daemon was told at its start: roots, bridge, registries. Immutable; made by daemon.py.
+
+Paths that several modules must agree on are derived here, and so is the instance, which names the kernel objects of
+this daemon and keeps two daemons on one machine apart. Read next: daemon.py.
+"""
 
 from __future__ import annotations
 
