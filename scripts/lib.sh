@@ -63,7 +63,7 @@ fetch_tool() {
         if (cd "$work" && apt-get download -q "$package" >/dev/null 2>&1 && dpkg-deb -x ./*.deb root); then
             found=$(find "$work/root" -path "*bin/$program" -type f | head -n 1)
             if [ -n "$found" ]; then
-                install -m 755 "$found" "$tools/bin/$program"
+                install -p -m 755 "$found" "$tools/bin/$program"
                 say "unpacked $program from the package $package into .cache/tools"
                 rm -rf "$work"
                 return 0
