@@ -190,7 +190,8 @@ def _filter_scripts(packed: bytes, prefixes: tuple[str, ...]) -> bytes:
         for member in old:
             if member.name.startswith(prefixes):
                 new.addfile(member, old.extractfile(member))
-    return gzip.compress(out.getvalue(), compresslevel=0, mtime=0)
+    compressed = gzip.compress(out.getvalue(), compresslevel=0, mtime=0)
+    return compressed[:9] + b"\xff" + compressed[10:]  # byte 9, the system (RFC 1952): Python's versions disagree on it
 
 
 def build(output: Path, cache: Path) -> str:
