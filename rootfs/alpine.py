@@ -89,7 +89,7 @@ class Database:
         self.newest = max(int(_field(p, "t")) for p in wanted)
 
     def files(self) -> Iterator[tuple[str, str]]:
-        """(path, "Q1" + base64 of the SHA-1, or "" for a directory), as packaged; F: is a directory, R: a file in it."""
+        """(path, "Q1" + base64 of the SHA-1, or "" for a directory), as packaged; F: is a folder, R: a file in it."""
         folder = path = ""
         for key, _, value in (line.partition(":") for line in self.text.splitlines()):
             if key == "F" and value:
