@@ -114,37 +114,42 @@ def test_a_malformed_attach_ends_its_connection_and_keeps_no_descriptor(workshop
     workshop.run(test)
 
 
-def test_any_bytes_at_all(workshop: Workshop) -> None:
-    """Messages made by chance, most of them nearly right, on a monitor that waits and on one that runs."""
+@pytest.mark.parametrize("state", ["waiting", "running"])
+def test_any_bytes_at_all(workshop: Workshop, state: str) -> None:
+    """Messages made by chance, most of them nearly right. They may well start it, and type something."""
 
     async def test() -> None:
         chance = random.Random(20261122)
-        monitor = await workshop.start(shell("read line; exit $line", stdin="open"))
-        directory = workshop.directory(monitor.ident)
+        monitor = await workshop.spawn(shell("while true; do read line; sleep 0.01; done"))
+        if state == "running":
+            await within(monitor.start())
         for _ in range(400):
-            kind = chance.choice([*Kind, chance.getrandbits(32)])
-            data = chance.randbytes(chance.choice([0, 1, 4, 64, 300]))
-            values = [chance.choice([0, 1, 7, 15, 64, len(data), 0xFFFF, 0xFFFFFFFF]) for _ in range(2)]
-            length = chance.choice([len(data), len(data), len(data) + 1, 0xFFFFFFFF])
-            packet = HEADER.pack(kind, *values, length) + data
-            ours, theirs = monitors.unix_pair()
-            with _raw_connection(directory) as sock, ours, theirs:
-                fds = chance.choice([[], [theirs.fileno()], [theirs.fileno()] * 4])
-                socket.send_fds(sock, [packet[: chance.choice([len(packet), chance.randint(1, 20)])]], fds)
-                if chance.random() < 0.5:
-                    sock.shutdown(socket.SHUT_WR)
-                    while sock.recv(65536):
-                        pass
-        await _still_itself(monitor)
+            _send_by_chance(chance, workshop.directory(monitor.ident))
+        successor = await within(Monitor.adopt(monitor.ident, workshop.directory(monitor.ident)))
+        if successor.state == "waiting":
+            await within(successor.start())
+        successor.signal(signal.SIGKILL)
+        assert (await within(successor.exited)).code == 137
+        monitor.close()
+        ended(successor)
 
     workshop.run(test)
 
 
-async def _still_itself(monitor: Monitor) -> None:
-    """Chance may well have attached somebody and typed something; what counts is that it serves us to the end."""
-    monitor.signal(signal.SIGKILL)
-    assert (await within(monitor.exited)).code == 137
-    ended(monitor)
+def _send_by_chance(chance: random.Random, directory: Path) -> None:
+    kind = chance.choice([*Kind, chance.getrandbits(32)])
+    data = chance.randbytes(chance.choice([0, 1, 4, 64, 300]))
+    values = [chance.choice([0, 1, 7, 15, 64, len(data), 0xFFFF, 0xFFFFFFFF]) for _ in range(2)]
+    length = chance.choice([len(data), len(data), len(data) + 1, 0xFFFFFFFF])
+    packet = HEADER.pack(kind, *values, length) + data
+    ours, theirs = monitors.unix_pair()
+    with _raw_connection(directory) as sock, ours, theirs:
+        fds = chance.choice([[], [theirs.fileno()], [theirs.fileno()] * 4])
+        socket.send_fds(sock, [packet[: chance.choice([len(packet), chance.randint(1, 20)])]], fds)
+        if chance.random() < 0.5:
+            sock.shutdown(socket.SHUT_WR)
+            while sock.recv(65536):
+                pass
 
 
 def test_connections_beyond_the_limit_wait(workshop: Workshop) -> None:
