@@ -206,9 +206,9 @@ def test_no_room_at_all_for_rotation_goes_on_in_the_old_file(driver: Path, tmp_p
 
 
 def test_the_time_is_now_in_utc(driver: Path, tmp_path: Path) -> None:
-    before = datetime.datetime.now(datetime.timezone.utc)
+    before = datetime.datetime.now(datetime.UTC)
     write(driver, tmp_path / "log", [(OUT, b"x\n")])
-    after = datetime.datetime.now(datetime.timezone.utc)
+    after = datetime.datetime.now(datetime.UTC)
     stamp = json.loads((tmp_path / "log").read_bytes())["time"]
     assert before <= datetime.datetime.fromisoformat(stamp[:26] + "+00:00") <= after
 
@@ -216,7 +216,7 @@ def test_the_time_is_now_in_utc(driver: Path, tmp_path: Path) -> None:
 def test_the_calendar(tmp_path: Path) -> None:
     chance = random.Random(20261122)
     day = 86400
-    leap = [datetime.datetime(year, 2, 28, tzinfo=datetime.timezone.utc) for year in (1972, 2000, 2026, 2028, 2100)]
+    leap = [datetime.datetime(year, 2, 28, tzinfo=datetime.UTC) for year in (1972, 2000, 2026, 2028, 2100)]
     times = [0, day - 1, day, *(int(at.timestamp()) + n * day for at in leap for n in range(3))]
     times += [chance.randrange(253402300800) for _ in range(2000)]
     program = compile_driver("text_driver.c", ["text.c"], tmp_path)
