@@ -1,7 +1,7 @@
 """Compiling pieces of csrc/ for tests: small C drivers, with the address and undefined-behaviour sanitizers.
 
 For the unit tests of what in csrc/ is pure computation (log lines, detach keys): a driver (tests/support/*_driver.c)
-reads a script on stdin and drives the real source file. The whole monitor is built by csrc/Makefile (support/monitors.py).
+reads a script on stdin and drives the real source file. The whole monitor is built by monitors.py.
 """
 
 from __future__ import annotations
