@@ -1,7 +1,7 @@
 """Registries on loopback: Debian's docker-registry, and one of ours that can be told to misbehave.
 
 `real_registry` is the reference implementation, filled by skopeo from archives. `FakeRegistry` serves what `publish`
-put into it, notes each request, and lets a test answer in its place (`hook`): wrong bytes, half of them, none, redirects.
+put into it, notes each request, and lets a test answer in its place (`hook`): wrong bytes, half of them, redirects.
 """
 
 from __future__ import annotations
