@@ -6,7 +6,8 @@ For attached.py: one loop over poll(2), nothing is lost and nothing waits for wh
     stdout, stderr ◀── pending output ◀── socket ◀── container, framed or (with a terminal) not
 
 Each direction stops reading while its other end does not take what was read, so a slow reader holds up its own
-direction only. The pump ends with the socket's end. See: Docker Engine API, "Attach to a container". Read next: wire/frames.py.
+direction only. The pump ends with the socket's end. See: Docker Engine API, "Attach to a container". Read next:
+wire/frames.py.
 """
 
 from __future__ import annotations

@@ -16,8 +16,8 @@
 
 The first number is the HTTP status that the daemon answers with, the second the exit code of ``minidock run``, where a
 daemon out of reach is 125 as well. The other commands end with 1 for all of them, and with 125 for a bad flag; ``exec``
-keeps 126 and 127. All this is docker's. Both sides branch on the class, never on the text; the text is for people: lower case, no full stop,
-operation + object + reason, then a hint where there is one.
+keeps 126 and 127. All this is docker's. Both sides branch on the class, never on the text; the text is for people:
+lower case, no full stop, operation + object + reason, then a hint where there is one.
 """
 
 from __future__ import annotations

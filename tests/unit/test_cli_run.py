@@ -265,44 +265,57 @@ def test_a_removal_that_failed_is_told(fake: FakeDaemon, program: Program) -> No
     assert (done.returncode, done.stderr) == (125, b"minidock: remove upper: EBUSY\n")
 
 
-def test_a_daemon_that_is_restarted_meanwhile(fake: FakeDaemon, program: Program) -> None:
-    started, gone = threading.Event(), threading.Event()
+class Restarted:
+    """A daemon that goes away while the client waits, and comes back; `later` answers the waits that come then."""
 
-    def attach(exchange: Exchange) -> None:
+    def __init__(self, fake: FakeDaemon, later: Talk) -> None:
+        self.fake, self.later = fake, later
+        self.started, self.gone = threading.Event(), threading.Event()
+        container(fake, self.attach)
+        fake.on("POST", f"{C}/start", self.start)
+        fake.on("POST", f"{C}/wait", self.wait)
+
+    def start(self, exchange: Exchange) -> None:
+        exchange.reply(None, 204)
+        self.started.set()
+
+    def attach(self, exchange: Exchange) -> None:
         connection = exchange.hijack()
-        assert started.wait(20)
-        fake.stop()
-        gone.set()
+        assert self.started.wait(20)
+        self.fake.stop()
+        self.gone.set()
         connection.wfile.write(frame(1, b"all of it"))  # the monitor holds the stream, not the daemon
-        threading.Timer(0.5, fake.__enter__).start()
+        threading.Timer(0.5, self.fake.__enter__).start()
 
-    def wait(exchange: Exchange) -> None:
+    def wait(self, exchange: Exchange) -> None:
+        if self.gone.is_set():
+            return self.later(exchange)
         exchange.head(200, Transfer_Encoding="chunked")
-        assert gone.wait(20)
+        assert self.gone.wait(20)
         exchange.hang_up()
 
-    def start(exchange: Exchange) -> None:
-        exchange.reply(None, 204)
-        started.set()
 
-    container(fake, attach)
-    fake.on("POST", f"{C}/wait", wait)
-    fake.on("POST", f"{C}/start", start)
-    fake.on("GET", f"{C}/json", {"State": {"Running": False, "ExitCode": 9}})
-    done = program("run", "alpine")
+def ended_with_9(exchange: Exchange) -> None:
+    exchange.reply({"StatusCode": 9})
+
+
+def removed_after_9(exchange: Exchange) -> None:
+    there = exchange.request.query["condition"] == ["removed"]
+    exchange.reply({"StatusCode": 9} if there else {"message": "No such container"}, 200 if there else 404)
+
+
+@pytest.mark.parametrize("later", [ended_with_9, removed_after_9])
+def test_a_daemon_that_is_restarted_meanwhile(fake: FakeDaemon, program: Program, later: Talk) -> None:
+    Restarted(fake, later)
+    done = program("run", "--rm", "alpine")
     assert (done.returncode, done.stdout, done.stderr) == (9, b"all of it", b"")
 
 
-def test_a_container_that_was_removed_while_the_daemon_was_away(fake: FakeDaemon, program: Program) -> None:
-    container(fake, says())
-
-    def wait(exchange: Exchange) -> None:
-        exchange.head(200, Transfer_Encoding="chunked")
-        exchange.hang_up()
-
-    fake.on("POST", f"{C}/wait", wait)
-    done = program("run", "--rm", "alpine")
-    assert done.returncode == 125 and b"exit code is unknown" in done.stderr
+def test_a_daemon_that_has_forgotten_the_exit(fake: FakeDaemon, program: Program) -> None:
+    Restarted(fake, lambda exchange: exchange.reply({"message": "No such container"}, 404))
+    done = program("run", "alpine")
+    assert (done.returncode, done.stdout) == (125, b"all of it")
+    assert b"the exit code is unknown" in done.stderr
 
 
 # -- signals -----------------------------------------------------------------------------------------------------------

@@ -147,6 +147,7 @@ def test_a_kept_connection_that_the_daemon_closed_is_replaced(fake: FakeDaemon) 
 
     def once(exchange: Exchange) -> None:
         exchange.reply({"Version": "1"})
+        exchange.handler.connection.shutdown(socket.SHUT_RDWR)
         exchange.hang_up()
         closed.set()
 
