@@ -12,11 +12,12 @@ import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import FileIO
 from pathlib import Path
 from typing import BinaryIO
 
 from minidock.image import digest as digests
-from minidock.wire.errors import InvalidArgument, NotFound
+from minidock.wire.errors import InvalidArgument, NotFound, ServerError
 
 CHUNK = 256 << 10
 
@@ -24,14 +25,20 @@ CHUNK = 256 << 10
 class BlobWriter:
     """A blob on its way in: a file below tmp/ and the hash of what it holds so far."""
 
-    def __init__(self, file: BinaryIO, path: Path) -> None:
+    def __init__(self, file: FileIO, path: Path) -> None:
         self._file, self.path, self.size = file, path, 0
         self._hash = hashlib.sha256()
 
     def write(self, data: bytes | memoryview) -> None:
+        """Adds some bytes. Raises ServerError if the disk is full."""
         self._hash.update(data)
-        self._file.write(data)
         self.size += len(data)
+        rest = memoryview(data)
+        try:
+            while rest:
+                rest = rest[self._file.write(rest) :]
+        except OSError as error:
+            raise ServerError(f"store blob: {os.strerror(error.errno or 0).lower()}") from error
 
     def restart(self) -> None:
         """Forgets what was written."""
@@ -72,7 +79,7 @@ class Content:
         fd, name = tempfile.mkstemp(prefix="blob-", dir=self._tmp)
         path = Path(name)
         try:
-            with open(fd, "wb") as file:
+            with FileIO(fd, "wb") as file:
                 yield BlobWriter(file, path)
         finally:
             path.unlink(missing_ok=True)

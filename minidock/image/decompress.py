@@ -73,8 +73,7 @@ def _inflate(chunks: Iterator[bytes]) -> Iterator[tuple[int, bytes]]:
     member, consumed, between = zlib.decompressobj(wbits=31), 0, True
     for chunk in chunks:
         consumed += len(chunk)
-        pending = False
-        while chunk or pending:
+        while chunk:
             if between and not (chunk := chunk.lstrip(b"\0")):
                 break
             try:
@@ -82,7 +81,6 @@ def _inflate(chunks: Iterator[bytes]) -> Iterator[tuple[int, bytes]]:
             except zlib.error as error:
                 raise InvalidArgument(f"inflate archive: corrupt gzip data ({error})") from None
             chunk, between = member.unconsumed_tail, member.eof
-            pending = len(piece) == CHUNK and not between
             if piece:
                 yield consumed, piece
             if between:

@@ -158,7 +158,7 @@ class Repository:
         yield None
 
     def _get(self, path: str, accept: str = "*/*") -> Response:
-        """A successful answer to GET, tried again while that may help. Raises Error with Docker's texts."""
+        """A successful answer to GET, tried again while that may help."""
         url = f"{self._endpoint.base}/v2/{self._ref.path}/{path}"
         for pause in self._pauses():
             try:
@@ -168,7 +168,7 @@ class Repository:
                     raise
             else:
                 if response.status not in TRANSIENT or pause is None:
-                    return self._checked(response)
+                    return self._checked(response, path)
                 pause = max(pause, min(_retry_after(response), self._timing.longest_pause))
                 self._transport.discard(response)
             time.sleep(pause or 0)
@@ -189,11 +189,14 @@ class Repository:
             self._transport.discard(response)
         raise AssertionError
 
-    def _checked(self, response: Response) -> Response:
+    def _checked(self, response: Response, path: str) -> Response:
+        """The answer, if it is one to work with. Raises Error with Docker's texts."""
         if response.status == 200:
             return response
         code, message = self._explanation(response)
         said = f"{code.lower().replace('_', ' ')}: {message}" if code else f"it answered {response.status}"
+        if path.startswith("blobs/") and response.status != 401:
+            raise ServerError(f"registry {self._host}: {said} (asked for {path})")
         if response.status in (401, 403) or code in ("DENIED", "UNAUTHORIZED"):
             raise NotFound(
                 f"pull access denied for {self._ref.familiar_name}, repository does not exist or may require "

@@ -13,10 +13,11 @@ leaves before that is collected here at the next start.
 from __future__ import annotations
 
 import builtins
+import threading
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from minidock.db import Database
 from minidock.image import archive, config, digest, durable, imports, layers, reference
@@ -24,11 +25,13 @@ from minidock.image.content import CHUNK, Content
 from minidock.image.layers import Layers
 from minidock.image.model import Auth, Image, ImageConfig, RegistryConfig, Removed
 from minidock.image.progress import Meter, Progress, ProgressLine
-from minidock.image.pull import Puller
 from minidock.image.records import LayerRow, Records
 from minidock.image.removal import Removal
 from minidock.wire.errors import InvalidArgument, NotFound
 from minidock.wire.names import short_id
+
+if TYPE_CHECKING:
+    from minidock.image.pull import Puller
 
 __all__ = ["Auth", "Image", "ImageConfig", "ImageStore", "Progress", "ProgressLine", "RegistryConfig", "Removed"]
 
@@ -48,7 +51,8 @@ class ImageStore:
         self._db = db
         self._content = Content(root)
         self._layers = Layers(root, self._records, self._content, discard)
-        self._puller = Puller(registry, self._records, self._content, self._layers, db)
+        self._registries, self._lock = registry, threading.Lock()
+        self._puller: Puller | None = None
         self._layers.collect()
 
     # What there is
@@ -101,7 +105,16 @@ class ImageStore:
 
     def pull(self, ref: str, auth: Auth | None, progress: Progress) -> Image:
         """From a registry. Pulls of one image at the same time are one pull."""
-        return self.resolve(self._puller.pull(reference.parse(ref).with_default_tag(), auth, progress))
+        return self.resolve(self.puller().pull(reference.parse(ref).with_default_tag(), auth, progress))
+
+    def puller(self) -> Puller:
+        """What pulls; made by the first pull, because urllib3 is 6 MB that a daemon which never pulls need not hold."""
+        from minidock.image.pull import Puller
+
+        with self._lock:
+            if self._puller is None:
+                self._puller = Puller(self._registries, self._records, self._content, self._layers, self._db)
+            return self._puller
 
     def load(self, stream: BinaryIO, progress: Progress) -> builtins.list[Image]:
         """From an archive of `docker save` or an OCI layout, all its images or none."""

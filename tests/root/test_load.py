@@ -9,6 +9,7 @@ import io
 import json
 import os
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -230,6 +231,39 @@ def test_a_blob_that_is_not_what_its_name_says(images: Images) -> None:
     with pytest.raises(InvalidArgument, match="digest and size"):
         images.load(good.replace(b"2026-01-02T03:04:05Z", b"2027-01-02T03:04:05Z"))
     assert images.left() == NOTHING
+
+
+FULL_DISK = """
+import io, subprocess, sys
+from pathlib import Path
+from minidock.wire.errors import ServerError
+from tests.support import images as made
+
+root, archive = Path(sys.argv[1]), Path(sys.argv[2]).read_bytes()
+subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "none", root], check=True)
+with made.images(root) as images:
+    for megabytes in (6, 13):  # full while the archive is copied, full while its layer is unpacked
+        subprocess.run(["mount", "-o", f"remount,size={megabytes}m", root], check=True)
+        try:
+            images.load(archive)
+        except ServerError as error:
+            assert "no space left on device" in error.message, error
+            print(error.message.split()[0])
+        assert images.left() == made.NOTHING
+        subprocess.run(f"rm -rf {root}/trash/*", shell=True, check=True)
+    subprocess.run(["mount", "-o", "remount,size=100m", root], check=True)
+    print(*images.load(archive)[0].tags)
+"""
+
+
+def test_a_full_disk_is_told_and_leaves_nothing(tmp_path: Path) -> None:
+    """A small tmpfs in a mount namespace of its own; with more room the same archive loads."""
+    command = [sys.executable, "-c", FULL_DISK, tmp_path, BUILD / "alpine-3.23.tar"]
+    done = subprocess.run(
+        ["unshare", "-m", *command], cwd=BUILD.parents[1], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == ["store", "unpack", "alpine:3.23", "alpine:latest"]
 
 
 # -- import, tag, resolve

@@ -45,7 +45,7 @@ def real(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 @pytest.fixture
 def images(tmp_path: Path) -> Iterator[Images]:
     with made.images(tmp_path / "data") as found:
-        found.store._puller.timing = QUICK
+        found.store.puller().timing = QUICK
         yield found
 
 

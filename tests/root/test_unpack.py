@@ -72,6 +72,17 @@ def test_times_are_exact_to_the_nanosecond(images: Images) -> None:
     assert (root / "a").stat().st_mtime_ns == 1_700_000_000_123_456_789
 
 
+def test_names_are_bytes(images: Images) -> None:
+    """Latin-1 from an old tar, and the longest name that a file system takes."""
+    odd = b"caf\xe9-\xff\n"
+    data = tar(
+        file(os.fsdecode(odd) + "/x"), directory("y" * 255), symlink("l", os.fsdecode(odd)), form=tarfile.GNU_FORMAT
+    )
+    root = os.fsencode(images.unpacked(data))
+    assert set(os.listdir(root)) == {odd, b"y" * 255, b"l"}
+    assert os.readlink(root + b"/l") == odd
+
+
 def test_extended_attributes(images: Images) -> None:
     """A file capability is kept; what would speak to overlayfs is not, nor anything else that is the host's own."""
     attributes = {

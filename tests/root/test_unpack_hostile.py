@@ -81,6 +81,11 @@ ATTACKS: dict[str, list[Item]] = {
     "hard link, then write": [hard_link("mine", "../victim/hello"), file("mine", b"owned")],
     "hard link to a folder": [hard_link("loophole", "../victim"), file("loophole/hello", b"owned")],
     "hard link through a symlink": [symlink("dir", "../victim"), hard_link("mine", "dir/hello"), file("mine", b"x")],
+    "hard link to a symlink to a file": [
+        symlink("link", "../victim/hello"),
+        hard_link("hard", "link"),
+        file("hard", b"owned"),
+    ],
     "hard link to a symlink": [symlink("link", "../victim"), hard_link("hard", "link"), file("hard/new", b"x")],
     # moby: TestUntarInvalidSymlink
     "symlink, then write": [symlink("loophole", "../victim/hello"), file("loophole", b"owned")],

@@ -294,6 +294,12 @@ def test_what_the_registry_says_is_passed_on(fake: FakeRegistry, reply: Reply, s
         got(fake)
 
 
+def test_a_missing_layer_is_not_called_a_missing_manifest(fake: FakeRegistry, tmp_path: Path) -> None:
+    fake.hook = on("/blobs/", refusal(404, "BLOB_UNKNOWN", "blob unknown to registry"))
+    with pytest.raises(ServerError, match=r"blob unknown: blob unknown to registry \(asked for blobs/sha256:"):
+        download(opened(fake), layer_of(fake), tmp_path)
+
+
 def test_a_download_that_breaks_off_is_begun_again(fake: FakeRegistry, tmp_path: Path) -> None:
     whole = fake.blobs[layer_of(fake).digest]
     fake.hook = on("/blobs/", Reply(body=whole, cut=100), Reply(body=whole, cut=0), Reply(body=whole))

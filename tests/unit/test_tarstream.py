@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import itertools
 import os
 import struct
 import tarfile
@@ -67,9 +68,10 @@ def test_the_digest_is_of_what_came_out() -> None:
 
 
 def test_a_pump_that_nobody_empties_ends() -> None:
-    with Pump(bytes(100_000) for _ in range(1000)) as pump:
+    given = itertools.count()
+    with Pump(bytes(1000) for _ in iter(lambda: next(given), 100_000)) as pump:
         next(iter(pump))
-    assert not pump._thread.is_alive()
+    assert not pump._thread.is_alive() and next(given) < 1000
 
 
 def test_what_goes_wrong_in_the_thread_comes_out_of_the_iteration() -> None:
@@ -169,7 +171,7 @@ def test_a_negative_size_does_not_loop() -> None:
     header[124:136] = struct.pack(">I", 0xFFFFFFFF) + struct.pack(">q", -1024)
     header[148:156] = b"        "
     header[148:156] = b"%06o\0 " % sum(header)
-    with pytest.raises(InvalidArgument):
+    with pytest.raises(InvalidArgument, match="points backwards"):
         list(TarStream(pieces(bytes(header) + tar(file("a")))))
 
 
@@ -205,6 +207,14 @@ def test_a_damaged_archive_is_not_taken_for_a_short_one(damage: object) -> None:
         stream = TarStream(pieces(damage(data)))  # type: ignore[operator]
         for _ in stream:
             list(stream.content())
+
+
+def test_contents_that_end_too_soon_are_an_error_where_they_are_read() -> None:
+    stream = TarStream(pieces(tar(file("a", b"A" * 2000))[:1500]))
+    for _ in stream:
+        with pytest.raises(InvalidArgument, match="unexpected end of the archive"):
+            list(stream.content())
+        return
 
 
 def test_any_garbage_is_an_error_and_never_another_exception() -> None:
