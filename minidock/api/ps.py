@@ -79,7 +79,7 @@ class Selection:
 
     def _shows(self, container: Container) -> bool:
         state, wanted = container.state, self.filters
-        if not self.all and not state.alive:
+        if not self.all and not state.up:
             return False
         if self._statuses and state.status not in self._statuses:
             return False

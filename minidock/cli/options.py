@@ -35,6 +35,7 @@ _DECLARATIONS = (
     _many("--group-add", help="Add additional groups to join"),
     value("--entrypoint", help="Overwrite the default ENTRYPOINT of the image"),
     flag("--init", help="Run an init inside the container that forwards signals and reaps processes"),
+    value("--restart", help="Restart policy to apply when a container exits (default no)", default="no"),
     value("--stop-signal", help="Signal to stop the container"),
     value("--stop-timeout", metavar="int", help="Timeout (in seconds) to stop a container"),
     # what it is called
@@ -132,7 +133,7 @@ def _host_config(options: Options, console: Sequence[int]) -> Json:
     wanted |= {
         "NetworkMode": values.network(options["network"] or ""),
         "AutoRemove": bool(options.get("rm")),
-        "RestartPolicy": {"Name": "no", "MaximumRetryCount": 0},
+        "RestartPolicy": parsed("--restart", options["restart"], values.restart_policy),
         "ReadonlyRootfs": options["read_only"],
         "Privileged": options["privileged"],
         "ConsoleSize": list(console),

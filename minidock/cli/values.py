@@ -200,6 +200,19 @@ _MOUNT_KEYS: dict[str, Callable[[Json, str], None]] = {
 }
 
 
+# -- restart policy ----------------------------------------------------------------------------------------------------
+
+
+def restart_policy(text: str) -> Json:
+    """``no``, ``always``, ``unless-stopped``, ``on-failure`` or ``on-failure:5``; the daemon knows the names."""
+    name, colon, count = text.partition(":")
+    if colon and not name:
+        raise InvalidArgument("invalid restart policy format: no policy provided before colon")
+    if colon and not (count.isascii() and count.isdigit()):
+        raise InvalidArgument("invalid restart policy format: maximum retry count must be an integer")
+    return {"Name": name or "no", "MaximumRetryCount": int(count) if colon else 0}
+
+
 # -- limits, rights, names ---------------------------------------------------------------------------------------------
 
 

@@ -35,6 +35,7 @@ class Live:
         self.waits = Waits()
         self.watcher: asyncio.Task[None] | None = None
         self.letting_go: asyncio.Future[None] | None = None
+        self.backoff = 0.0
 
     def running(self) -> Monitor:
         """The monitor of a container whose state is alive."""

@@ -12,7 +12,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from minidock.cgroup.limits import Limits
-from minidock.engine import mounts, rights, users
+from minidock.engine import mounts, restarts, rights, users
 from minidock.engine.containers import Containers
 from minidock.engine.model import Config, Container, Definition, HostConfig, LogConfig, MountPoint
 from minidock.engine.requests import CreateRequest
@@ -128,11 +128,7 @@ def _check_host(host: HostConfig) -> None:
     for field, words in _NOT_HERE:
         if getattr(host, field):
             raise NotImplemented(f"{words}: not there yet in minidock", "run without it")
-    if host.restart_policy.name not in ("", "no"):
-        hint = "run without --restart"
-        if host.auto_remove:
-            raise InvalidArgument("can't create 'AutoRemove' container with restart policy", hint)
-        raise NotImplemented("restart policies: not there yet in minidock", hint)
+    restarts.check(host.restart_policy, host.auto_remove)
     if host.network_mode.startswith("container:"):
         raise NotImplemented("--network container:…: not there yet in minidock", "one of bridge, none, host")
     for field, flag in (

@@ -34,6 +34,7 @@ from minidock.engine.requests import (
     Top,
     WaitResult,
 )
+from minidock.engine.restarts import check_not_restarting
 from minidock.engine.restore import restore
 from minidock.engine.waits import check as check_condition
 from minidock.engine.waits import done
@@ -77,6 +78,7 @@ class Engine:
 
     async def close(self) -> None:
         """At the daemon's end: containers stay, their monitors keep them."""
+        await self._lifecycle.restarts.close()
         for container in self._parts.containers.all():
             live = self._parts.containers.live(container)
             live.waiting.close()
@@ -154,7 +156,7 @@ class Engine:
         if past:
             return done(past)
         container = self.container(reference)
-        if condition == "not-running" and not container.state.alive:
+        if condition == "not-running" and not container.state.up:
             return done(WaitResult(container.state.exit_code, container.state.error))
         return self._parts.containers.live(container).waits.add(condition)
 
@@ -164,6 +166,7 @@ class Engine:
         live = self._parts.containers.live(container)
         if container.state.status is Status.PAUSED:
             raise Conflict(f"container {container.name} is paused, unpause the container before attach")
+        check_not_restarting(container)
         if request.logs:
             raise NotImplemented("attach with logs=1: not there yet in minidock", "use logs, then attach")
         tty = container.config.tty
@@ -197,7 +200,7 @@ class Engine:
             raise InvalidArgument("Bad parameters: you must choose at least one stream")
         if container.host.log_config.type == "none":
             raise NotImplemented("configured logging driver does not support reading", "run without --log-driver none")
-        return logs.read(self.log_path(container), request, lambda: container.state.alive)
+        return logs.read(self.log_path(container), request, lambda: container.state.up)
 
     def log_path(self, container: Container) -> Path:
         """The json-file."""
@@ -210,6 +213,7 @@ class Engine:
     async def top(self, reference: str, arguments: str) -> Top:
         """Its processes, as the host's ps(1) shows them."""
         container = self.container(reference)
+        check_not_restarting(container)
         if not container.state.alive:
             raise Conflict(f"container {container.id} is not running")
         return await top.top(set(self._parts.cgroups.pids(container.id)), arguments)

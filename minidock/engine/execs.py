@@ -19,6 +19,7 @@ from minidock.engine.lifecycle import Lifecycle, remove_monitor_directory
 from minidock.engine.model import Container, Status
 from minidock.engine.parts import Parts
 from minidock.engine.requests import ExecRequest, ExecSession, Hijack
+from minidock.engine.restarts import check_not_restarting
 from minidock.runtime.monitor import Monitor
 from minidock.runtime.plan import encode, exec_plan
 from minidock.wire import frames, names
@@ -143,6 +144,7 @@ class Execs:
 def _check_running(container: Container) -> None:
     if container.state.status is Status.PAUSED:
         raise Conflict(f"Container {container.name} is paused, unpause the container before exec")
+    check_not_restarting(container)
     if not container.state.alive:
         raise Conflict(f"container {container.id} is not running")
 

@@ -9,16 +9,18 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import functools
 import logging
 import os
 from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 
-from minidock.engine import bundle, create, reports
+from minidock.engine import bundle, create, pausing, reports
 from minidock.engine.containers import Live
 from minidock.engine.model import Container, EndpointRecord, Status
 from minidock.engine.parts import Parts
 from minidock.engine.requests import WaitResult
+from minidock.engine.restarts import Restarts, wanted
 from minidock.network.sandbox import Endpoint, isolated_netns
 from minidock.runtime.monitor import Exit, Monitor, StartFailed
 from minidock.runtime.plan import container_plan, encode
@@ -35,6 +37,7 @@ class Lifecycle:
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
+        self.restarts = Restarts(parts, self._start, self._start_failed)
         self._removed: dict[str, WaitResult] = {}
 
     # Start
@@ -44,12 +47,15 @@ class Lifecycle:
         live = self._parts.containers.live(container)
         async with live.lock:
             status = container.state.status
-            if status is Status.RUNNING:
+            if status in (Status.RUNNING, Status.RESTARTING):
                 raise NotModified(f"container {container.name} is running")
             if status is Status.PAUSED:
                 raise Conflict("cannot start a paused container, try unpause instead")
             if status in (Status.REMOVING, Status.DEAD):
                 raise Conflict(f"container is marked for removal and cannot be started: {container.name}")
+            live.backoff = 0.0
+            if container.state.stopped_by_hand or container.state.restart_count:
+                self._parts.containers.change(container, stopped_by_hand=False, restart_count=0)
             try:
                 await self._start(container, live)
             except Error as error:
@@ -128,8 +134,10 @@ class Lifecycle:
 
     async def _start_failed(self, container: Container, live: Live, error: Error) -> None:
         code = error.exit_code if isinstance(error, ExecFailed) else 128
-        if container.state.status is not Status.RUNNING:
-            self._parts.containers.change(container, exit_code=code, error=str(error))
+        status = container.state.status
+        if status is not Status.RUNNING:
+            after = Status.EXITED if status is Status.RESTARTING else status
+            self._parts.containers.change(container, after, exit_code=code, error=str(error))
         live.waiting.close()
         result = WaitResult(code, str(error))
         live.waits.fire("next-exit", result)
@@ -170,9 +178,10 @@ class Lifecycle:
         live.letting_go = self._let_go(container)
         endpoint, started = container.state.endpoint, container.state.started_at
         finished = times.parse_rfc3339(ended.finished) or times.now()
+        again = wanted(container, ended.code)
         parts.containers.change(
-            container, Status.EXITED, pid=0, exit_code=ended.code, error=ended.error, oom_killed=oom,
-            finished_at=finished, endpoint=None,
+            container, Status.RESTARTING if again else Status.EXITED, pid=0, exit_code=ended.code, error=ended.error,
+            oom_killed=oom, finished_at=finished, endpoint=None, restart_count=container.state.restart_count + again,
         )  # fmt: skip
         if live.monitor:
             live.monitor.release()
@@ -187,6 +196,8 @@ class Lifecycle:
         result = WaitResult(ended.code, ended.error)
         live.waits.fire("next-exit", result)
         live.waits.fire("not-running", result)
+        if again:
+            self.restarts.schedule(container, live, finished - started)
         if container.host.auto_remove:
             await self._remove(container, live, volumes=True)
 
@@ -213,6 +224,10 @@ class Lifecycle:
     async def kill(self, container: Container, signal_name: str) -> None:
         """One signal to the first process; KILL goes to every process of the container."""
         number = signals.number(signal_name or "KILL")
+        if number in (9, signals.number(container.config.stop_signal or "TERM")) and await self.restarts.by_hand(
+            container
+        ):
+            return
         if not container.state.alive:
             raise Conflict(f"cannot kill container: {container.name}: container {container.id} is not running")
         live = self._parts.containers.live(container)
@@ -230,6 +245,8 @@ class Lifecycle:
 
     async def stop(self, container: Container, timeout: int | None, signal_name: str) -> None:
         """The stop signal, then KILL after the timeout (seconds; -1: never). Raises NotModified if it does not run."""
+        if await self.restarts.by_hand(container):
+            return self.publish(container, "stop")
         if not container.state.alive:
             raise NotModified(f"container {container.name} is not running")
         config, live = container.config, self._parts.containers.live(container)
@@ -248,45 +265,34 @@ class Lifecycle:
 
     async def restart(self, container: Container, timeout: int | None, signal_name: str) -> None:
         """stop, if it runs, and start. A container with AutoRemove stays, as Docker has it."""
-        if container.state.alive:
+        if container.state.up:
             await self.stop(container, timeout, signal_name)
         await self.start(container)
         self.publish(container, "restart")
 
     async def pause(self, container: Container) -> None:
         """Freezes every process by cgroup.freeze."""
-        async with self._parts.containers.live(container).lock:
-            if container.state.status is Status.PAUSED:
-                raise Conflict(f"Container {container.id} is already paused")
-            if container.state.status is not Status.RUNNING:
-                raise Conflict(f"Container {container.id} is not running")
-            await asyncio.to_thread(self._parts.cgroups.freeze, container.id)
-            self._parts.containers.change(container, Status.PAUSED)
-            self.publish(container, "pause")
+        await pausing.pause(self._parts, container, functools.partial(self.publish, container, "pause"))
 
     async def unpause(self, container: Container) -> None:
         """Lets them run again."""
-        async with self._parts.containers.live(container).lock:
-            if container.state.status is not Status.PAUSED:
-                raise Error(f"Container {container.id} is not paused")
-            await asyncio.to_thread(self._parts.cgroups.thaw, container.id)
-            self._parts.containers.change(container, Status.RUNNING)
-            self.publish(container, "unpause")
+        await pausing.unpause(self._parts, container, functools.partial(self.publish, container, "unpause"))
 
     # Removal
 
     async def remove(self, container: Container, force: bool, volumes: bool) -> None:
         """The end of a container. A running one only with ``force``."""
         live = self._parts.containers.live(container)
-        if container.state.alive:
+        if container.state.up:
             if not force:
                 raise Conflict(
                     f'cannot remove container "/{container.name}": container is {container.state.status.value}: '
                     "stop the container before removing or force remove"
                 )
-            self._signal(container, 9)
-            self.publish(container, "kill", signal="9")
-            await _gone(live, None)
+            if not await self.restarts.by_hand(container) and container.state.alive:
+                self._signal(container, 9)
+                self.publish(container, "kill", signal="9")
+                await _gone(live, None)
         async with live.lock:
             if self._parts.containers.get(container.id) is None:
                 return

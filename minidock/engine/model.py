@@ -283,6 +283,8 @@ class State:
     exit_code: int = 0
     error: str = ""
     oom_killed: bool = False
+    restart_count: int = 0
+    stopped_by_hand: bool = False
     started_at: int = 0
     finished_at: int = 0
     endpoint: EndpointRecord | None = None
@@ -291,6 +293,11 @@ class State:
     def alive(self) -> bool:
         """Whether it has processes."""
         return self.status in (Status.RUNNING, Status.PAUSED)
+
+    @property
+    def up(self) -> bool:
+        """Docker's Running: alive, or about to be started again by its restart policy."""
+        return self.alive or self.status is Status.RESTARTING
 
 
 @dataclass(frozen=True)
@@ -315,7 +322,6 @@ class Container:
     created: int
     definition: Definition
     state: State = field(default_factory=State)
-    restart_count: int = 0
 
     @property
     def config(self) -> Config:

@@ -12,6 +12,7 @@ import functools
 import logging
 from pathlib import Path
 
+from minidock.engine import restarts
 from minidock.engine.lifecycle import Lifecycle, remove_monitor_directory, short
 from minidock.engine.model import Container, Status
 from minidock.engine.parts import Parts
@@ -30,6 +31,11 @@ async def restore(parts: Parts, lifecycle: Lifecycle) -> None:
         except (Error, OSError) as error:
             log.error("container %s: not restored: %s", short(container), error)
     await _sweep(parts)
+    for container in parts.containers.all():
+        if container.state.status is Status.EXITED and restarts.wanted_at_boot(container):
+            parts.containers.change(container, Status.RESTARTING)
+            lifecycle.restarts.after(container, 0)
+    lifecycle.restarts.begin()
 
 
 async def _restore(parts: Parts, lifecycle: Lifecycle, container: Container) -> None:
@@ -50,6 +56,8 @@ async def _restore(parts: Parts, lifecycle: Lifecycle, container: Container) -> 
         log.info("container %s: ended meanwhile, exit code %d", short(container), ended.code)
         async with live.lock:
             await lifecycle.finish(container, live, ended)
+    elif container.state.status is Status.RESTARTING:
+        lifecycle.restarts.after(container, 0)
 
 
 async def _adopt(parts: Parts, container: Container) -> Monitor | None:

@@ -136,7 +136,7 @@ def inspect(container: Container, place: Place) -> dict[str, Any]:
         "HostsPath": str(place.directory / "hosts"),
         "LogPath": str(place.log_path) if container.host.log_config.type == "json-file" else "",
         "Name": f"/{container.name}",
-        "RestartCount": container.restart_count,
+        "RestartCount": container.state.restart_count,
         "Driver": "overlay2",
         "Platform": definition.platform,
         "MountLabel": "",
@@ -154,7 +154,7 @@ def inspect(container: Container, place: Place) -> dict[str, Any]:
 def _state(state: State) -> dict[str, Any]:
     return {
         "Status": state.status.value,
-        "Running": state.alive or state.status is Status.RESTARTING,
+        "Running": state.up,
         "Paused": state.status is Status.PAUSED,
         "Restarting": state.status is Status.RESTARTING,
         "OOMKilled": state.oom_killed,

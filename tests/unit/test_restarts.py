@@ -1,0 +1,81 @@
+"""Restart policies, decided: which container starts again, after how long, and what is refused."""
+
+from __future__ import annotations
+
+import pytest
+
+from minidock.cli.values import restart_policy
+from minidock.engine import restarts
+from minidock.engine.model import Config, Container, Definition, HostConfig, RestartPolicy, State, Status
+from minidock.wire import times
+from minidock.wire.errors import InvalidArgument
+
+
+def ended(policy: str, count: int = 0, **state: int | bool) -> Container:
+    host = HostConfig(restart_policy=RestartPolicy(policy, count))
+    return Container("1" * 64, "web", 1, Definition("i", Config(), host), State(Status.EXITED, started_at=5, **state))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("container", "code", "again"),
+    [
+        (ended("no"), 1, False),
+        (ended(""), 1, False),
+        (ended("always"), 0, True),
+        (ended("unless-stopped"), 137, True),
+        (ended("on-failure"), 0, False),
+        (ended("on-failure"), 1, True),
+        (ended("on-failure", 2, restart_count=1), 1, True),
+        (ended("on-failure", 2, restart_count=2), 1, False),
+        (ended("always", stopped_by_hand=True), 1, False),
+        (ended("unless-stopped", stopped_by_hand=True), 1, False),
+    ],
+)
+def test_who_starts_again(container: Container, code: int, again: bool) -> None:
+    assert restarts.wanted(container, code) is again
+
+
+def test_the_daemon_s_start_tells_always_from_unless_stopped() -> None:
+    assert restarts.wanted_at_boot(ended("always", stopped_by_hand=True))
+    assert not restarts.wanted_at_boot(ended("unless-stopped", stopped_by_hand=True))
+    assert restarts.wanted_at_boot(ended("unless-stopped"))
+    assert not restarts.wanted_at_boot(ended("no")) and not restarts.wanted_at_boot(ended("on-failure"))
+    never = ended("always")
+    never.state = State()
+    assert not restarts.wanted_at_boot(never), "a container that was never started stays so"
+
+
+def test_waits_double_up_to_a_minute_and_begin_anew_after_a_calm_run() -> None:
+    waits, wait = [], 0.0
+    for _ in range(12):
+        wait = restarts.next_wait(wait, ran=times.SECOND)
+        waits.append(wait)
+    assert waits[:4] == [0.1, 0.2, 0.4, 0.8] and waits[-2:] == [60.0, 60.0]
+    assert restarts.next_wait(60.0, ran=10 * times.SECOND) == 0.1
+
+
+@pytest.mark.parametrize(
+    ("policy", "auto_remove", "words"),
+    [
+        (RestartPolicy("sometimes"), False, "unknown policy 'sometimes'"),
+        (RestartPolicy("always", 3), False, "only be used with 'on-failure'"),
+        (RestartPolicy("on-failure", -1), False, "cannot be negative"),
+        (RestartPolicy("always"), True, "can't create 'AutoRemove' container with restart policy"),
+    ],
+)
+def test_what_is_refused(policy: RestartPolicy, auto_remove: bool, words: str) -> None:
+    with pytest.raises(InvalidArgument, match=words):
+        restarts.check(policy, auto_remove)
+
+
+def test_no_policy_goes_with_auto_remove() -> None:
+    restarts.check(RestartPolicy("no"), True)
+    restarts.check(RestartPolicy(), True)
+
+
+def test_the_flag() -> None:
+    assert restart_policy("on-failure:3") == {"Name": "on-failure", "MaximumRetryCount": 3}
+    assert restart_policy("always") == {"Name": "always", "MaximumRetryCount": 0}
+    for text in ("on-failure:x", ":3", "on-failure:-1"):
+        with pytest.raises(InvalidArgument, match="invalid restart policy format"):
+            restart_policy(text)
