@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import socket
 import subprocess
 from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -247,5 +249,16 @@ class Workshop:
 
     def check(self) -> None:
         """Every monitor has ended, and the sanitizers have nothing to say."""
-        eventually(lambda: not self.processes(), "the monitors to end")
-        assert not self.build.complaints()
+        try:
+            eventually(lambda: not self.processes(), "the monitors to end")
+            assert not self.build.complaints()
+        finally:
+            self._kill()
+
+    def _kill(self) -> None:
+        """After a test that failed: its monitors and what they started."""
+        for monitor in self.processes():
+            children = Path(f"/proc/{monitor}/task/{monitor}/children").read_text().split()
+            for pid in [*map(int, children), monitor]:
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
