@@ -324,3 +324,16 @@ def test_run_pulls_what_is_missing(fresh_daemon: Daemon, near: str) -> None:
     done = fresh_daemon.cli("run", "--rm", "--network", "none", f"{near}/tools/busybox:1", "echo", "here")
     assert done.out.strip() == "here" and "Unable to find image" in done.err
     fresh_daemon.cli.ok("rmi", f"{near}/tools/busybox:1")
+
+
+@pytest.mark.registry
+@pytest.mark.docker_cli
+def test_the_real_docker_cli_pulls(fresh_daemon: Daemon, near: str) -> None:
+    docker = fresh_daemon.docker
+    out = docker.ok("pull", f"{near}/tools/busybox:1")
+    assert f"Status: Downloaded newer image for {near}/tools/busybox:1" in out
+    missing = docker("pull", f"{near}/tools/busybox:nosuch")
+    assert missing.code == 1 and "not found: manifest unknown" in missing.err
+    unreachable = docker("pull", "127.0.0.1:1/x")
+    assert unreachable.code == 1 and "reach 127.0.0.1:1: connection refused" in unreachable.err
+    docker.ok("rmi", f"{near}/tools/busybox:1")
