@@ -235,6 +235,7 @@ class _Daemon:
             events=Events(),
             trash=trash,
             cgroups=_cgroups(settings),
+            db=db,
             bridge=bridge,
             no_bridge=no_bridge,
             monitor_binary=binary,

@@ -63,7 +63,8 @@ CREATE TABLE networks (
     driver  TEXT NOT NULL,
     bridge  TEXT NOT NULL,
     address TEXT NOT NULL,              -- the gateway with its prefix, 172.30.0.1/16
-    created INTEGER NOT NULL
+    created INTEGER NOT NULL,
+    settings TEXT NOT NULL DEFAULT '{}' -- a user's network as JSON (engine/network_requests.py)
 );
 CREATE TABLE leases (
     network   TEXT NOT NULL REFERENCES networks(id),

@@ -52,7 +52,7 @@ async def list_(engine: Engine, request: Request) -> Answer:
     shown = await asyncio.to_thread(wanted.resolve_images, engine) if wanted.needs_images else None
     chosen = wanted.choose(engine.containers(), shown)
     images = await asyncio.to_thread(_current_names, engine, {c.config.image for c in chosen})
-    network_ids = {network.name: network.id for network in engine.networks()}
+    network_ids = {network.name: network.id for network in engine.networks.all()}
     rows = []
     for container in chosen:
         image = container.config.image
@@ -84,7 +84,7 @@ async def inspect(engine: Engine, request: Request) -> Answer:
         log_path=engine.log_path(container),
         lowers=await asyncio.to_thread(_lower_directories, engine, container),
         exec_ids=tuple(engine.execs_of(container)),
-        network_ids={network.name: network.id for network in engine.networks()},
+        network_ids={network.name: network.id for network in engine.networks.all()},
     )
     value: dict[str, Any] = render.inspect(container, place)
     if request.flag("size"):

@@ -1,74 +1,108 @@
-"""Networks: the three that are always there, to be listed and looked at.
+"""Networks: list, inspect, create, remove, prune; containers put on one and taken off.
 
-Clients ask for them even where no network is made: ``docker inspect NAME`` tries containers, images, networks, volumes.
-See: Docker Engine API 1.45, Network.
+What a network may be is checked in engine/network_requests.py. See: Docker Engine API 1.45, Network.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from minidock.api.filters import Filters
 from minidock.api.request import Request
 from minidock.api.response import Answer, json_answer
-from minidock.engine.model import Container
+from minidock.engine.codec import decode
+from minidock.engine.model import Container, EndpointRecord
+from minidock.engine.network_requests import NetworkRecord, NetworkRequest
 from minidock.wire import times
-from minidock.wire.errors import Ambiguous, Forbidden, NotFound
+from minidock.wire.errors import InvalidArgument
 
 if TYPE_CHECKING:
-    from minidock.engine.engine import Engine, NetworkRecord
+    from minidock.engine.engine import Engine
+
+Members = dict[str, tuple[Container, EndpointRecord | None]]
 
 
 async def list_(engine: Engine, request: Request) -> Answer:
     """GET /networks"""
     wanted = request.filters("dangling", "driver", "id", "label", "name", "scope", "type")
-    used = {container.host.network_mode for container in engine.containers()}
     dangling = wanted.flag("dangling")
     found = [
         _shown(network, {})
-        for network in engine.networks()
+        for network in engine.networks.all()
         if wanted.exact("driver", network.driver)
         and wanted.prefix("id", network.id)
-        and wanted.labels({})
+        and wanted.labels(network.labels)
         and wanted.pattern("name", network.name)
         and wanted.exact("scope", "local")
-        and wanted.exact("type", "builtin")
-        and (dangling is not True or network.name not in used)
+        and wanted.exact("type", "builtin" if network.predefined else "custom")
+        and (dangling is None or dangling == (not network.predefined and not engine.endpoints.members(network)))
     ]
     return json_answer(found)
 
 
+async def create(engine: Engine, request: Request) -> Answer:
+    """POST /networks/create"""
+    record = await engine.networks.create(decode(NetworkRequest, await request.json()))
+    return json_answer({"Id": record.id, "Warning": ""}, 201)
+
+
 async def inspect(engine: Engine, request: Request) -> Answer:
     """GET /networks/{n}"""
-    network = _find(engine, request.name)
-    members = {
-        container.id: _member(container)
-        for container in engine.containers()
-        if container.state.alive and container.host.network_mode == network.name
-    }
-    return json_answer(_shown(network, members))
+    network = engine.networks.find(request.name)
+    return json_answer(_shown(network, engine.endpoints.members(network)))
 
 
 async def remove(engine: Engine, request: Request) -> Answer:
-    """DELETE /networks/{n}: only predefined ones are there, and those stay."""
-    raise Forbidden(f"{_find(engine, request.name).name} is a pre-defined network and cannot be removed")
+    """DELETE /networks/{n}"""
+    await engine.networks.remove(request.name)
+    return Answer(204)
 
 
-def _find(engine: Engine, reference: str) -> NetworkRecord:
-    """By name, by id, by a prefix of an id."""
-    networks = engine.networks()
-    for network in networks:
-        if reference in (network.name, network.id):
-            return network
-    found = [network for network in networks if network.id.startswith(reference)]
-    if len(found) > 1:
-        raise Ambiguous(f"network {reference} is ambiguous ({len(found)} matches found based on ID prefix)")
-    if not found:
-        raise NotFound(f"network {reference} not found")
-    return found[0]
+async def prune(engine: Engine, request: Request) -> Answer:
+    """POST /networks/prune"""
+    wanted = request.filters("label", "label!", "until")
+    before = _until(wanted)
+    unwanted = Filters({"label": wanted.get("label!")})
+
+    def fits(network: NetworkRecord) -> bool:
+        if before is not None and network.created >= before:
+            return False
+        excluded = "label!" in wanted and unwanted.labels(network.labels)
+        return wanted.labels(network.labels) and not excluded
+
+    removed = await engine.networks.prune(fits)
+    return json_answer({"NetworksDeleted": removed or None})
 
 
-def _member(container: Container) -> dict[str, str]:
-    endpoint = container.state.endpoint
+def _until(wanted: Filters) -> int | None:
+    values = wanted.get("until")
+    if len(values) > 1:
+        raise InvalidArgument("more than one until filter specified")
+    return times.parse_query_time(values[0]) if values else None
+
+
+async def connect(engine: Engine, request: Request) -> Answer:
+    """POST /networks/{n}/connect"""
+    body = await _body(request)
+    await engine.endpoints.connect(request.name, body["Container"], body.get("EndpointConfig"))
+    return Answer(200)
+
+
+async def disconnect(engine: Engine, request: Request) -> Answer:
+    """POST /networks/{n}/disconnect"""
+    body = await _body(request)
+    await engine.endpoints.disconnect(request.name, body["Container"], body.get("Force") is True)
+    return Answer(200)
+
+
+async def _body(request: Request) -> dict[str, Any]:
+    body = await request.json()
+    if not isinstance(body, dict) or not isinstance(body.get("Container"), str) or not body["Container"]:
+        raise InvalidArgument("invalid body: want an object with the name of a Container")
+    return body
+
+
+def _member(container: Container, endpoint: EndpointRecord | None) -> dict[str, str]:
     return {
         "Name": container.name,
         "EndpointID": endpoint.endpoint_id if endpoint else "",
@@ -78,32 +112,35 @@ def _member(container: Container) -> dict[str, str]:
     }
 
 
-def _shown(network: NetworkRecord, members: dict[str, dict[str, str]]) -> dict[str, Any]:
-    options = {}
-    if network.bridge:
-        options = {
-            "com.docker.network.bridge.default_bridge": "true",
-            "com.docker.network.bridge.enable_ip_masquerade": "true",
-            "com.docker.network.bridge.name": network.bridge,
-        }
+def _shown(network: NetworkRecord, members: Members) -> dict[str, Any]:
     return {
         "Name": network.name,
         "Id": network.id,
-        "Created": times.NEVER,
+        "Created": times.rfc3339(network.created),
         "Scope": "local",
         "Driver": network.driver,
         "EnableIPv6": False,
         "IPAM": {
             "Driver": "default",
-            "Options": None,
-            "Config": [{"Subnet": network.subnet, "Gateway": network.gateway}] if network.subnet else None,
+            "Options": network.ipam_options,
+            "Config": [_pool(network)] if network.subnet else None,
         },
-        "Internal": False,
-        "Attachable": False,
+        "Internal": network.internal,
+        "Attachable": network.attachable,
         "Ingress": False,
         "ConfigFrom": {"Network": ""},
         "ConfigOnly": False,
-        "Containers": members,
-        "Options": options,
-        "Labels": {},
+        "Containers": {ident: _member(*member) for ident, member in members.items()},
+        "Options": network.options,
+        "Labels": network.labels,
     }
+
+
+def _pool(network: NetworkRecord) -> dict[str, Any]:
+    pool: dict[str, Any] = {"Subnet": network.subnet}
+    if network.ip_range:
+        pool["IPRange"] = network.ip_range
+    pool["Gateway"] = network.gateway
+    if network.reserved:
+        pool["AuxiliaryAddresses"] = network.reserved
+    return pool

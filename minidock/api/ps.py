@@ -89,7 +89,7 @@ class Selection:
             wanted.pattern("name", container.name, f"/{container.name}")
             and wanted.pattern("id", container.id)
             and wanted.labels(container.config.labels)
-            and wanted.exact("network", container.host.network_mode, *_network_ids(container))
+            and wanted.exact("network", container.host.network_mode, *container.networks, *_network_ids(container))
             and wanted.exact("volume", *_volumes(container))
             and wanted.exact("expose", *_ports(container))
             and wanted.exact("health", "none")
@@ -121,7 +121,7 @@ def _place(containers: list[Container], reference: str) -> int:
 
 
 def _network_ids(container: Container) -> tuple[str, ...]:
-    return (container.state.endpoint.network_id,) if container.state.endpoint else ()
+    return tuple(endpoint.network_id for endpoint in container.state.endpoints.values())
 
 
 def _volumes(container: Container) -> list[str]:

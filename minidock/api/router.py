@@ -82,9 +82,14 @@ ROUTES: tuple[Route, ...] = (
     Route("POST", "/volumes/create", volumes.create),
     Route("GET", "/volumes/{v}", volumes.inspect),
     Route("DELETE", "/volumes/{v}", volumes.remove),
-    # networks: the three that are always there
+    # networks
     Route("GET", "/networks", networks.list_),
+    Route("POST", "/networks/create", networks.create),
+    Route("POST", "/networks/prune", networks.prune),
     Route("GET", "/networks/{n}", networks.inspect),
+    Route("POST", "/networks/{n}/connect", networks.connect),
+    Route("POST", "/networks/{n}/disconnect", networks.disconnect),
+    Route("DELETE", "/networks/{n}", networks.remove),
     # what minidock has and Docker has not
     Route("POST", "/minidock/plan", extensions.plan),
     Route("GET", "/minidock/containers/{c}/plan", extensions.plan_of),
@@ -113,12 +118,8 @@ ROUTES: tuple[Route, ...] = (
     Route("GET", "/images/search", system.not_here),
     Route("GET", "/images/{image*}/get", system.not_here),
     Route("POST", "/images/{image*}/push", system.not_here),
-    Route("POST", "/networks/create", system.not_here),
-    Route("POST", "/networks/{n}/connect", system.not_here),
-    Route("POST", "/networks/{n}/disconnect", system.not_here),
-    Route("DELETE", "/networks/{n}", networks.remove),
     Route("GET", "/system/df", system.not_here),
-    *(Route("POST", f"/{noun}/prune", system.not_here) for noun in ("containers", "images", "networks", "volumes")),
+    *(Route("POST", f"/{noun}/prune", system.not_here) for noun in ("containers", "images", "volumes")),
 )
 
 _VERSIONED = re.compile(r"/v([0-9.]+)(/.*)", re.ASCII)

@@ -39,7 +39,7 @@ async def version(engine: Engine, request: Request) -> Answer:
 
 async def info(engine: Engine, request: Request) -> Answer:
     """GET /info"""
-    networks = sorted({network.driver for network in engine.networks()})
+    networks = sorted({network.driver for network in engine.networks.all()})
     return json_answer(render.info(await asyncio.to_thread(engine.info), networks))
 
 

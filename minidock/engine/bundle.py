@@ -29,6 +29,7 @@ from minidock.runtime.spec import (
     Spec,
     Supervision,
 )
+from minidock.wire.errors import Unavailable
 
 DEFAULT_PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _GENERATED = (("resolv.conf", "/etc/resolv.conf"), ("hostname", "/etc/hostname"), ("hosts", "/etc/hosts"))
@@ -141,8 +142,10 @@ def environment(config: Config, home: str, more: tuple[str, ...] = ()) -> tuple[
 def _mounts(container: Container, directory: Path) -> tuple[Filesystem | Bind, ...]:
     host = container.host
     own = {point.destination for point in container.definition.mounts}
+    shared = host.network_mode.removeprefix("container:")
+    files = directory if shared == host.network_mode else directory.parent / shared
     generated = tuple(
-        Bind(str(directory / name), target, ("rprivate",)) for name, target in _GENERATED if target not in own
+        Bind(str(files / name), target, ("rprivate",)) for name, target in _GENERATED if target not in own
     )
     system = tuple(
         Filesystem(mount.fstype, mount.target, mount.flags, mount.options)
@@ -152,15 +155,20 @@ def _mounts(container: Container, directory: Path) -> tuple[Filesystem | Bind, .
     return (*system, *mounts.tmpfs_mounts(host), *generated, *mounts.binds(container.definition.mounts))
 
 
-def write_etc_files(container: Container, directory: Path, endpoint: EndpointRecord | None) -> None:
-    """hosts, hostname and resolv.conf, anew at each start, since the address may be another."""
+def write_etc_files(
+    container: Container, directory: Path, endpoints: dict[str, EndpointRecord], host_gateway: str
+) -> None:
+    """hosts, hostname and resolv.conf, anew at each start, since the address may be another. A container that shares
+    another's network shares its files, too (_mounts).
+    """
     config, host = container.config, container.host
     if host.network_mode == "host":
         hosts = Path("/etc/hosts").read_text() if os.path.exists("/etc/hosts") else etc.render_hosts(config.hostname)
         resolv = Path("/etc/resolv.conf").read_text() if os.path.exists("/etc/resolv.conf") else ""
     else:
-        address = endpoint.address if endpoint else None
-        hosts = etc.render_hosts(config.hostname, address, host.extra_hosts or (), config.domainname)
+        extra = [_host_gateway(entry, host_gateway) for entry in host.extra_hosts or ()]
+        addresses = [endpoint.address for endpoint in endpoints.values()]
+        hosts = etc.render_hosts(config.hostname, addresses, extra, config.domainname)
         resolv = ""
     if host.network_mode != "host" or host.dns or host.dns_search or host.dns_options:
         text = etc.host_resolv_conf()
@@ -169,6 +177,15 @@ def write_etc_files(container: Container, directory: Path, endpoint: EndpointRec
         path = directory / name
         path.write_text(text)
         path.chmod(0o644)
+
+
+def _host_gateway(entry: str, address: str) -> str:
+    name, _, wanted = entry.partition(":")
+    if wanted != "host-gateway":
+        return entry
+    if not address:
+        raise Unavailable(f"--add-host {entry}: there is no bridge, so no address of the host", "give an address")
+    return f"{name}:{address}"
 
 
 def exec_spec(

@@ -21,7 +21,6 @@ from minidock.image.model import Image, ImageConfig
 from minidock.wire import names, signals, times, units
 from minidock.wire.errors import Conflict, InvalidArgument, NotImplemented
 
-NETWORK_MODES = ("bridge", "none", "host")
 _LOG_OPTIONS = ("max-size", "max-file")
 _NOT_HERE: tuple[tuple[str, str], ...] = (
     ("port_bindings", "published ports (-p)"),
@@ -129,8 +128,6 @@ def _check_host(host: HostConfig) -> None:
         if getattr(host, field):
             raise NotImplemented(f"{words}: not there yet in minidock", "run without it")
     restarts.check(host.restart_policy, host.auto_remove)
-    if host.network_mode.startswith("container:"):
-        raise NotImplemented("--network container:…: not there yet in minidock", "one of bridge, none, host")
     for field, flag in (
         ("ipc_mode", "--ipc"),
         ("pid_mode", "--pid"),

@@ -10,15 +10,17 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
 
 from minidock.engine import bundle, create, info, logs, reports, top
 from minidock.engine.attach import Client
+from minidock.engine.endpoints import Endpoints
 from minidock.engine.execs import Execs
 from minidock.engine.lifecycle import Lifecycle
 from minidock.engine.model import Container, Status
+from minidock.engine.networks import Networks
 from minidock.engine.parts import Parts
 from minidock.engine.requests import (
     AttachRequest,
@@ -47,24 +49,14 @@ from minidock.wire import names, times
 from minidock.wire.errors import Conflict, InvalidArgument, NotImplemented
 
 
-@dataclass(frozen=True)
-class NetworkRecord:
-    """A network as it is listed: the three that are always there."""
-
-    id: str
-    name: str
-    driver: str
-    subnet: str = ""
-    gateway: str = ""
-    bridge: str = ""
-
-
 class Engine:
     """The verbs."""
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
-        self._lifecycle = Lifecycle(parts)
+        self.networks = Networks(parts)
+        self.endpoints = Endpoints(parts, self.networks)
+        self._lifecycle = Lifecycle(parts, self.endpoints)
         self._execs = Execs(parts, self._lifecycle)
         self._started_at = times.now()
         self.images = parts.images
@@ -74,7 +66,8 @@ class Engine:
     async def restore(self) -> None:
         """At the daemon's start, before the first request."""
         self._parts.trash.empty()
-        await restore(self._parts, self._lifecycle)
+        await asyncio.to_thread(self.networks.restore)
+        await restore(self._parts, self._lifecycle, self.endpoints)
 
     async def close(self) -> None:
         """At the daemon's end: containers stay, their monitors keep them."""
@@ -107,7 +100,8 @@ class Engine:
         if name:
             parts.containers.check_free(name)
         image = parts.images.resolve(request.config.image)
-        definition = create.definition(request, image, ident)
+        request, networks = self.endpoints.settle(request)
+        definition = replace(create.definition(request, image, ident), networks=networks)
         warnings = parts.cgroups.check(create.limits(definition.host))
         directory = parts.settings.container_directory(ident)
         container = create.write(parts.containers, parts.volumes, directory, ident, name, definition)
@@ -254,7 +248,7 @@ class Engine:
         """What a start would do, and the warnings. Nothing is made."""
         parts, ident = self._parts, names.new_id()
         image = parts.images.resolve(request.config.image)
-        definition = create.definition(request, image, ident)
+        definition = create.definition(self.endpoints.settle(request)[0], image, ident)
         warnings = parts.cgroups.check(create.limits(definition.host))
         container = Container(ident, "plan", times.now(), definition)
         cgroup = parts.cgroups.path(ident)
@@ -310,20 +304,6 @@ class Engine:
         self._parts.events.publish("image", action, ident, {"name": name})
 
     # The rest
-
-    def networks(self) -> list[NetworkRecord]:
-        """bridge, host and none. Their ids are derived from the instance, so that they stay the same."""
-        bridge = self._parts.bridge
-        found = []
-        if bridge:
-            gateway = bridge.gateway
-            found.append(
-                NetworkRecord(bridge.network_id, "bridge", "bridge", str(gateway.network), str(gateway.ip), bridge.name)
-            )
-        instance = self._parts.settings.instance
-        for name, driver in (("host", "host"), ("none", "null")):
-            found.append(NetworkRecord((instance + name.encode().hex()).ljust(64, "0"), name, driver))
-        return found
 
     def info(self) -> SystemInfo:
         """The daemon and its host."""

@@ -17,15 +17,15 @@ from pathlib import Path
 
 from minidock.engine import bundle, create, pausing, reports
 from minidock.engine.containers import Live
+from minidock.engine.endpoints import Endpoints
 from minidock.engine.model import Container, EndpointRecord, Status
 from minidock.engine.parts import Parts
 from minidock.engine.requests import WaitResult
 from minidock.engine.restarts import Restarts, wanted
-from minidock.network.sandbox import Endpoint, isolated_netns
 from minidock.runtime.monitor import Exit, Monitor, StartFailed
 from minidock.runtime.plan import container_plan, encode
 from minidock.wire import names, signals, times
-from minidock.wire.errors import Conflict, Error, ExecFailed, NotFound, NotModified, StepFailed
+from minidock.wire.errors import Conflict, Error, ExecFailed, NotModified, StepFailed
 
 log = logging.getLogger(__name__)
 _DEFAULT_STOP_SECONDS = 10
@@ -35,9 +35,10 @@ _REMEMBERED = 1000
 class Lifecycle:
     """The verbs that change a container's state."""
 
-    def __init__(self, parts: Parts) -> None:
+    def __init__(self, parts: Parts, endpoints: Endpoints) -> None:
         self._parts = parts
         self.restarts = Restarts(parts, self._start, self._start_failed)
+        self._endpoints = endpoints
         self._removed: dict[str, WaitResult] = {}
 
     # Start
@@ -71,17 +72,17 @@ class Lifecycle:
         async with AsyncExitStack() as undo, AsyncExitStack() as fds_of_start:
             cgroup, _ = parts.cgroups.create(container.id, create.limits(container.host))
             undo.push_async_callback(asyncio.to_thread, parts.cgroups.remove, container.id)
-            fds, endpoint = await self._network(container, undo, fds_of_start)
-            bundle.write_etc_files(container, directory, endpoint)
+            joined = await self._endpoints.join(container, undo, fds_of_start)
+            bundle.write_etc_files(container, directory, joined.endpoints, self._host_gateway())
             _forget_volatile(directory)
-            place = bundle.Place(settings, parts.images, cgroup, parts.accounts, bool(fds))
+            place = bundle.Place(settings, parts.images, cgroup, parts.accounts, bool(joined.fds))
             plan = container_plan(bundle.container_spec(container, image, place))
             monitor = await Monitor.spawn(
                 container.id,
                 settings.monitor_directory(container.id),
                 parts.monitor_binary,
                 encode(plan),
-                fds,
+                joined.fds,
                 parts.cgroups.monitors,
             )
             undo.callback(self._forget_monitor, container.id, monitor)
@@ -92,30 +93,17 @@ class Lifecycle:
                 reports.write(directory, plan, error.results)
                 raise _as_exec_failure(error, container.definition.path) from None
             undo.push_async_callback(self._kill_and_wait, container.id, monitor)
-            self._running(container, live, monitor, endpoint)
+            self._running(container, live, monitor, joined.endpoints)
             reports.write(directory, plan, results)
             undo.pop_all()
 
-    async def _network(
-        self, container: Container, undo: AsyncExitStack, fds: AsyncExitStack
-    ) -> tuple[list[int], EndpointRecord | None]:
-        """The network namespace to join, as an fd that ``fds`` closes whatever comes; none for the host's."""
-        mode = container.host.network_mode
-        if mode == "host":
-            return [], None
-        if mode == "none" or container.config.network_disabled:
-            fd = await asyncio.to_thread(isolated_netns)
-            fds.callback(os.close, fd)
-            return [fd], None
-        if mode != "bridge":
-            raise NotFound(f"network {mode} not found", "minidock has bridge, none and host")
-        bridge = self._parts.the_bridge()
-        undo.push_async_callback(asyncio.to_thread, bridge.release, container.id)
-        sandbox = await asyncio.to_thread(bridge.claim, container.id)
-        fds.callback(os.close, sandbox.netns_fd)
-        return [sandbox.netns_fd], _record(sandbox.endpoint)
+    def _host_gateway(self) -> str:
+        """What ``--add-host NAME:host-gateway`` means: the host as containers reach it."""
+        return str(self._parts.bridge.gateway.ip) if self._parts.bridge else ""
 
-    def _running(self, container: Container, live: Live, monitor: Monitor, endpoint: EndpointRecord | None) -> None:
+    def _running(
+        self, container: Container, live: Live, monitor: Monitor, endpoints: dict[str, EndpointRecord]
+    ) -> None:
         self._parts.containers.change(
             container,
             Status.RUNNING,
@@ -125,11 +113,10 @@ class Lifecycle:
             oom_killed=False,
             started_at=times.now(),
             finished_at=container.state.finished_at,
-            endpoint=endpoint,
+            endpoints=endpoints,
         )
         self.watch(container, live, monitor)
-        if endpoint:
-            self._network_event("connect", container, endpoint)
+        self._endpoints.publish(container, "connect", endpoints)
         self.publish(container, "start")
 
     async def _start_failed(self, container: Container, live: Live, error: Error) -> None:
@@ -176,12 +163,12 @@ class Lifecycle:
         parts = self._parts
         oom = parts.cgroups.oom_killed(container.id)
         live.letting_go = self._let_go(container)
-        endpoint, started = container.state.endpoint, container.state.started_at
+        endpoints, started = container.state.endpoints, container.state.started_at
         finished = times.parse_rfc3339(ended.finished) or times.now()
         again = wanted(container, ended.code)
         parts.containers.change(
             container, Status.RESTARTING if again else Status.EXITED, pid=0, exit_code=ended.code, error=ended.error,
-            oom_killed=oom, finished_at=finished, endpoint=None, restart_count=container.state.restart_count + again,
+            oom_killed=oom, finished_at=finished, endpoints={}, restart_count=container.state.restart_count + again,
         )  # fmt: skip
         if live.monitor:
             live.monitor.release()
@@ -189,8 +176,7 @@ class Lifecycle:
             live.monitor = None
         if oom:
             self.publish(container, "oom")
-        if endpoint:
-            self._network_event("disconnect", container, endpoint)
+        self._endpoints.publish(container, "disconnect", endpoints)
         seconds = max(finished - started, 0) // times.SECOND
         self.publish(container, "die", exitCode=str(ended.code), execDuration=str(seconds))
         result = WaitResult(ended.code, ended.error)
@@ -214,8 +200,7 @@ class Lifecycle:
         parts = self._parts
         try:
             parts.cgroups.remove(container.id)
-            if container.host.network_mode == "bridge" and parts.bridge:
-                parts.bridge.release(container.id)
+            self._endpoints.release(container.id)
         except (OSError, Error) as error:
             log.error("container %s has ended, and something of it could not be let go: %s", short(container), error)
 
@@ -342,10 +327,6 @@ class Lifecycle:
         shown = {**container.config.labels, **attributes, "image": container.config.image, "name": container.name}
         self._parts.events.publish("container", action, container.id, shown)
 
-    def _network_event(self, action: str, container: Container, endpoint: EndpointRecord) -> None:
-        attributes = {"container": container.id, "name": endpoint.network, "type": "bridge"}
-        self._parts.events.publish("network", action, endpoint.network_id, attributes)
-
 
 async def _gone(live: Live, seconds: float | None) -> bool:
     """Waits until the end of the run is recorded; False if it took longer."""
@@ -354,11 +335,6 @@ async def _gone(live: Live, seconds: float | None) -> bool:
     except TimeoutError:
         return False
     return True
-
-
-def _record(end: Endpoint) -> EndpointRecord:
-    address, prefix = str(end.address.ip), end.address.network.prefixlen
-    return EndpointRecord("bridge", end.network_id, end.endpoint_id, str(end.gateway), address, prefix, end.mac)
 
 
 def _as_exec_failure(error: StepFailed, command: str) -> Error:

@@ -239,6 +239,26 @@ class MountPoint:
 
 
 @dataclass(frozen=True)
+class AddressWish:
+    """The addresses that an endpoint is to have."""
+
+    ipv4_address: str = key("IPv4Address", default="")
+    ipv6_address: str = key("IPv6Address", default="")
+    link_local_ips: tuple[str, ...] | None = key("LinkLocalIPs", default=None)
+
+
+@dataclass(frozen=True)
+class EndpointWish:
+    """How a container is to be connected to a network: Docker's EndpointSettings, as far as they can be wished."""
+
+    ipam_config: AddressWish | None = key("IPAMConfig", default=None)
+    links: tuple[str, ...] | None = None
+    aliases: tuple[str, ...] | None = None
+    mac_address: str = ""
+    driver_opts: dict[str, str] | None = None
+
+
+@dataclass(frozen=True)
 class EndpointRecord:
     """A container's place in a network while it runs."""
 
@@ -249,6 +269,7 @@ class EndpointRecord:
     address: str
     prefix: int
     mac: str
+    interface: str = "eth0"
 
 
 class Status(enum.Enum):
@@ -287,7 +308,13 @@ class State:
     stopped_by_hand: bool = False
     started_at: int = 0
     finished_at: int = 0
-    endpoint: EndpointRecord | None = None
+    endpoints: dict[str, EndpointRecord] = field(default_factory=dict)  # by the network's name, while it runs
+    networks: dict[str, EndpointWish] | None = None  # once connect or disconnect changed what create had
+
+    @property
+    def endpoint(self) -> EndpointRecord | None:
+        """The first of them."""
+        return next(iter(self.endpoints.values()), None)
 
     @property
     def alive(self) -> bool:
@@ -311,6 +338,7 @@ class Definition:
     path: str = ""
     args: tuple[str, ...] = ()
     platform: str = "linux"
+    networks: dict[str, EndpointWish] = field(default_factory=dict)
 
 
 @dataclass
@@ -332,3 +360,10 @@ class Container:
     def host(self) -> HostConfig:
         """Short for definition.host."""
         return self.definition.host
+
+    @property
+    def networks(self) -> dict[str, EndpointWish]:
+        """What it is connected to, or will be when it starts, by the network's name."""
+        if self.state.networks is not None:
+            return self.state.networks
+        return self.definition.networks or {self.host.network_mode: EndpointWish()}

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from minidock.cgroup.tree import CgroupTree
+from minidock.db import Database
 from minidock.engine.containers import Containers
 from minidock.engine.events import Events
 from minidock.engine.settings import Settings
@@ -31,6 +32,7 @@ class Parts:
     events: Events
     trash: Trash
     cgroups: CgroupTree
+    db: Database
     bridge: Bridge | None
     no_bridge: str
     monitor_binary: int

@@ -13,6 +13,7 @@ import logging
 from pathlib import Path
 
 from minidock.engine import restarts
+from minidock.engine.endpoints import Endpoints
 from minidock.engine.lifecycle import Lifecycle, remove_monitor_directory, short
 from minidock.engine.model import Container, Status
 from minidock.engine.parts import Parts
@@ -23,14 +24,14 @@ from minidock.wire.errors import Error
 log = logging.getLogger(__name__)
 
 
-async def restore(parts: Parts, lifecycle: Lifecycle) -> None:
+async def restore(parts: Parts, lifecycle: Lifecycle, endpoints: Endpoints) -> None:
     """Brings all containers into a legal state. A failure with one does not keep the others from it."""
     for container in parts.containers.all():
         try:
             await _restore(parts, lifecycle, container)
         except (Error, OSError) as error:
             log.error("container %s: not restored: %s", short(container), error)
-    await _sweep(parts)
+    await _sweep(parts, endpoints)
     for container in parts.containers.all():
         if container.state.status is Status.EXITED and restarts.wanted_at_boot(container):
             parts.containers.change(container, Status.RESTARTING)
@@ -72,7 +73,7 @@ async def _adopt(parts: Parts, container: Container) -> Monitor | None:
     return monitor
 
 
-async def _sweep(parts: Parts) -> None:
+async def _sweep(parts: Parts, endpoints: Endpoints) -> None:
     """Takes away what belongs to no running container: cgroups, leases and links, directories."""
     alive = {container.id for container in parts.containers.all() if container.state.alive}
     known = parts.containers.known_ids()
@@ -80,9 +81,7 @@ async def _sweep(parts: Parts) -> None:
         log.info("cgroup of %s: nothing runs in it that should, removed", ident[:12])
         parts.cgroups.kill(ident)
         await asyncio.to_thread(parts.cgroups.remove, ident)
-    if parts.bridge:
-        for ident in set(parts.bridge.leases()) - alive:
-            await asyncio.to_thread(parts.bridge.release, ident)
+    await asyncio.to_thread(endpoints.sweep, alive)
     containers = parts.settings.data_root / "containers"
     for entry in containers.iterdir():
         if entry.name not in known:

@@ -48,12 +48,14 @@ with _without_face("pyroute2"):
         NLM_F_CREATE,
         NLM_F_DUMP,
         NLM_F_EXCL,
+        NLM_F_REPLACE,
         NLM_F_REQUEST,
         NLMSG_DONE,
         NLMSG_ERROR,
     )
     from pyroute2.netlink.rtnl import (
         RTM_DELLINK,
+        RTM_DELROUTE,
         RTM_GETADDR,
         RTM_GETLINK,
         RTM_GETROUTE,
@@ -71,6 +73,8 @@ _TABLE_MAIN = 254
 _RTN_UNICAST = 1
 _RTPROT_BOOT = 3
 
+_DEFAULT_ROUTE = {"family": socket.AF_INET, "table": _TABLE_MAIN, "type": _RTN_UNICAST, "proto": _RTPROT_BOOT}
+
 Attributes = list[tuple[str, Any]]
 
 
@@ -83,6 +87,7 @@ class Request:
     fields: dict[str, int]
     attributes: Attributes
     create: bool = False
+    replace: bool = False
 
     def encode(self, flags: int, sequence: int) -> bytes:
         message = self.make()
@@ -114,7 +119,7 @@ class Netlink:
         """
         data = b""
         for sequence, request in enumerate(requests, start=1):
-            create = NLM_F_CREATE | NLM_F_EXCL if request.create else 0
+            create = NLM_F_CREATE | (NLM_F_REPLACE if request.replace else NLM_F_EXCL) if request.create else 0
             data += request.encode(NLM_F_ACK | create, sequence)
         self._socket.send(data)
         failure: OSError | None = None
@@ -196,6 +201,15 @@ def link_up(index: int) -> Request:
     return Request(RTM_NEWLINK, ifinfmsg, {"index": index, "flags": IFF_UP, "change": IFF_UP}, [])
 
 
+def isolate(port: str) -> Request:
+    """bridge link set dev … isolated on: the port reaches the bridge itself and no other isolated port of it."""
+    slave: Attributes = [
+        ("IFLA_INFO_SLAVE_KIND", "bridge"),
+        ("IFLA_INFO_SLAVE_DATA", {"attrs": [("IFLA_BRPORT_ISOLATED", 1)]}),
+    ]
+    return Request(RTM_NEWLINK, ifinfmsg, {}, [("IFLA_IFNAME", port), ("IFLA_LINKINFO", {"attrs": slave})])
+
+
 def delete_link(name: str) -> Request:
     """ip link delete; of a veth pair the other end goes with it."""
     return Request(RTM_DELLINK, ifinfmsg, {}, [("IFLA_IFNAME", name)])
@@ -212,10 +226,14 @@ def new_address(index: int, interface: IPv4Interface) -> Request:
     return Request(RTM_NEWADDR, ifaddrmsg, fields, attributes, create=True)
 
 
-def default_route(gateway: IPv4Address) -> Request:
-    """ip route add default via …"""
-    fields = {"family": socket.AF_INET, "table": _TABLE_MAIN, "type": _RTN_UNICAST, "proto": _RTPROT_BOOT}
-    return Request(RTM_NEWROUTE, rtmsg, fields, [("RTA_GATEWAY", str(gateway))], create=True)
+def default_route(gateway: IPv4Address, replace: bool = False) -> Request:
+    """ip route add (or replace) default via …"""
+    return Request(RTM_NEWROUTE, rtmsg, dict(_DEFAULT_ROUTE), [("RTA_GATEWAY", str(gateway))], True, replace)
+
+
+def no_default_route() -> Request:
+    """ip route delete default"""
+    return Request(RTM_DELROUTE, rtmsg, dict(_DEFAULT_ROUTE), [])
 
 
 # ---- what there is --------------------------------------------------------------------------------------------------

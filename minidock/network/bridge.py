@@ -26,7 +26,7 @@ from minidock.linux.netlink import Link, Netlink
 from minidock.linux.reason import reason
 from minidock.network import etc, firewall, veth
 from minidock.network.bridging import hint, mtu_of_default_route, one_at_a_time, settle, switch_on_forwarding
-from minidock.network.leases import Leases, choose_gateway, conflicting, mac_of, overlapping
+from minidock.network.leases import Leases, Wish, choose_gateway, conflicting, mac_of, overlapping
 from minidock.network.sandbox import Endpoint, Sandbox
 from minidock.wire.errors import Conflict, InvalidArgument, Unavailable
 from minidock.wire.names import new_id
@@ -165,10 +165,10 @@ class Bridge:
 
     # ---- endpoints --------------------------------------------------------------------------------------------------
 
-    def claim(self, container_id: str) -> Sandbox:
+    def claim(self, container_id: str, mac: str = "") -> Sandbox:
         """A network namespace of the container's own, plugged in and configured. The fd in it is the caller's."""
         state = self._ready()
-        lease = self._leases(state.row).claim(container_id)
+        lease = self._leases(state.row).claim(container_id, Wish(mac=mac.replace("-", ":").lower()))
         endpoint = Endpoint(
             network_id=state.row.id,
             endpoint_id=lease.endpoint,

@@ -36,18 +36,19 @@ ff02::2\tip6-allrouters
 """
 
 
-def render_hosts(hostname: str, ip: str | None = None, extra: Iterable[str] = (), domainname: str = "") -> str:
+def render_hosts(hostname: str, addresses: Iterable[str] = (), extra: Iterable[str] = (), domainname: str = "") -> str:
     """/etc/hosts: localhost, then ``extra`` in the form of --add-host (``name:address``), then the container itself.
 
-    ``ip`` is None without a network of its own. Raises InvalidArgument for what would break the file's lines.
+    ``addresses``: one a network, none without a network of its own. Raises InvalidArgument for what would break the
+    file's lines.
     """
     text = _LOCALHOST
     for entry in extra:
         name, _, address = entry.partition(":")
         text += f"{_address(address)}\t{_word('host name', name)}\n"
-    if ip is not None:
-        names = [f"{hostname}.{domainname}", hostname] if domainname else [hostname]
-        text += f"{_address(ip)}\t{' '.join(_word('host name', name) for name in names)}\n"
+    names = [f"{hostname}.{domainname}", hostname] if domainname else [hostname]
+    for address in addresses:
+        text += f"{_address(address)}\t{' '.join(_word('host name', name) for name in names)}\n"
     return text
 
 

@@ -13,11 +13,12 @@ help where Docker or ufw set the FORWARD chain of iptables to drop: containers t
 lets the bridge pass. Nothing here touches the rules of others; ``minidock doctor`` says which rule is missing.
 route_localnet stays as it is: with it, neighbours could reach what listens on 127.0.0.1.
 
-Serves bridge.py. See: nft(8). Look: nft list table inet minidock-minidock0. Read next: bridge.py.
+Serves bridge.py and user.py. See: nft(8). Look: nft list table inet minidock-minidock0. Read next: bridge.py.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from ipaddress import IPv4Network
 
 from minidock.linux import nft
@@ -26,7 +27,18 @@ from minidock.wire.errors import Unavailable
 _HINT = "install nftables (apt install nftables); containers can still use --network none or host"
 
 
-def ruleset(bridge: str, subnet: IPv4Network) -> str:
+@dataclass(frozen=True)
+class Policy:
+    """What may pass: ``internal`` keeps a network from everything but itself, ``icc`` off its members from each other;
+    ``masquerade`` off leaves their addresses as they are on the way out, for a router that knows them.
+    """
+
+    internal: bool = False
+    icc: bool = True
+    masquerade: bool = True
+
+
+def ruleset(bridge: str, subnet: IPv4Network, policy: Policy = Policy()) -> str:  # noqa: B008 - frozen
     """The whole table as an nft script. The two lines before it make "replace" of "add": add, delete, add is atomic.
 
     ``bridge`` must be checked before (bridge.py): it is written into the script as it is.
@@ -38,16 +50,33 @@ delete table {table}
 table {table} {{
     chain forward {{
         type filter hook forward priority filter; policy accept;
-        iifname "{bridge}" accept
-        oifname "{bridge}" ct state established,related accept
-        oifname "{bridge}" drop
+        {_forward(bridge, policy)}
     }}
     chain postrouting {{
         type nat hook postrouting priority srcnat; policy accept;
-        ip saddr {subnet} oifname != "{bridge}" masquerade
+        {_masquerade(bridge, subnet, policy)}
     }}
 }}
 """
+
+
+def _forward(bridge: str, policy: Policy) -> str:
+    """Where members may not meet, their ports are isolated from each other (veth.py); by way of the host's own
+    address, which routes for them, they would still meet if it were not for the first rule.
+    """
+    rules = [] if policy.icc else [f'iifname "{bridge}" oifname "{bridge}" drop']
+    if policy.internal:
+        rules += [f'iifname "{bridge}" oifname != "{bridge}" drop', f'oifname "{bridge}" iifname != "{bridge}" drop']
+    else:
+        established = f'oifname "{bridge}" ct state established,related accept'
+        rules += [f'iifname "{bridge}" accept', established, f'oifname "{bridge}" drop']
+    return "\n        ".join(rules)
+
+
+def _masquerade(bridge: str, subnet: IPv4Network, policy: Policy) -> str:
+    if policy.internal or not policy.masquerade:
+        return ""
+    return f'ip saddr {subnet} oifname != "{bridge}" masquerade'
 
 
 def table_of(bridge: str) -> str:
@@ -55,9 +84,9 @@ def table_of(bridge: str) -> str:
     return f"inet minidock-{bridge}"
 
 
-def apply(bridge: str, subnet: IPv4Network) -> None:
+def apply(bridge: str, subnet: IPv4Network, policy: Policy = Policy()) -> None:  # noqa: B008 - frozen
     """Makes or replaces the table; all of it or nothing. Raises Unavailable with nft's own words."""
-    _load(f"write the rules of {bridge}", ruleset(bridge, subnet))
+    _load(f"write the rules of {bridge}", ruleset(bridge, subnet, policy))
 
 
 def remove(bridge: str) -> None:

@@ -15,10 +15,11 @@ import errno
 import os
 import socket
 from dataclasses import dataclass
+from ipaddress import IPv4Address
 
-from minidock.linux import netlink
-from minidock.linux.netlink import Netlink
-from minidock.linux.netns import in_thread
+from minidock.linux import netlink, shim
+from minidock.linux.netlink import Netlink, Request
+from minidock.linux.netns import CLONE_NEWNET, in_thread
 from minidock.network.sandbox import Endpoint, Sandbox, enter_new_sandbox
 
 
@@ -29,6 +30,7 @@ class Port:
     name: str
     bridge: int
     mtu: int
+    isolated: bool = False  # from the other isolated ports of the bridge
 
 
 def port_name(container_id: str) -> str:
@@ -53,20 +55,57 @@ def _plug(port: Port, endpoint: Endpoint) -> Sandbox:
             host.request(netlink.delete_link(port.name))
             host.request(pair)
         undo.callback(host.request, netlink.delete_link(port.name))
-        _configure(endpoint)
+        _configure(endpoint, netlink.default_route(endpoint.gateway))
         undo.pop_all()
     return Sandbox(fd, endpoint)
 
 
-def _configure(endpoint: Endpoint) -> None:
+def _configure(endpoint: Endpoint, *routes: Request) -> None:
     """Inside the sandbox. The route comes last: its gateway must be reachable by the address before it."""
     index = socket.if_nametoindex(endpoint.interface)
     with Netlink() as inside:
-        inside.request(
-            netlink.link_up(index),
-            netlink.new_address(index, endpoint.address),
-            netlink.default_route(endpoint.gateway),
-        )
+        inside.request(netlink.link_up(index), netlink.new_address(index, endpoint.address), *routes)
+
+
+def plug_into(port: Port, endpoint: Endpoint, namespace: int) -> None:
+    """Another interface for a sandbox that is there: by an fd of its namespace, or a pidfd of a process in it.
+
+    The default route is set apart (``route``), when it is known which of the interfaces it goes by.
+    """
+    in_thread(lambda: _plug_into(port, endpoint, namespace))
+
+
+def _plug_into(port: Port, endpoint: Endpoint, namespace: int) -> None:
+    with contextlib.ExitStack() as undo, contextlib.ExitStack() as closing:
+        host = closing.enter_context(Netlink())
+        shim.setns(namespace, CLONE_NEWNET)
+        fd = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+        closing.callback(os.close, fd)
+        pair = netlink.new_veth(port.name, port.bridge, port.mtu, endpoint.interface, endpoint.mac, fd)
+        host.request(pair)
+        undo.callback(host.request, netlink.delete_link(port.name))
+        if port.isolated:
+            host.request(netlink.isolate(port.name))
+        _configure(endpoint)
+        undo.pop_all()
+
+
+def route(namespace: int, gateway: IPv4Address | None) -> None:
+    """Sets a sandbox's default route, or takes it away. ``namespace`` as for ``plug_into``."""
+
+    def work() -> None:
+        shim.setns(namespace, CLONE_NEWNET)
+        with Netlink() as inside:
+            if gateway is not None:
+                inside.request(netlink.default_route(gateway, replace=True))
+                return
+            try:
+                inside.request(netlink.no_default_route())
+            except OSError as error:
+                if error.errno != errno.ESRCH:  # there is none
+                    raise
+
+    in_thread(work)
 
 
 def unplug(name: str) -> None:

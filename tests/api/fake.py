@@ -14,7 +14,6 @@ import socket
 import threading
 from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any, BinaryIO
 
 from minidock.engine.events import Events
@@ -29,6 +28,7 @@ from minidock.engine.model import (
     State,
     Status,
 )
+from minidock.engine.network_requests import NetworkRecord, NetworkRequest, check
 from minidock.engine.requests import (
     AttachRequest,
     Created,
@@ -47,7 +47,7 @@ from minidock.engine.requests import (
 from minidock.image.model import Auth, History, Image, ImageConfig, Removed
 from minidock.image.progress import Progress, ProgressLine
 from minidock.wire import frames, times
-from minidock.wire.errors import Conflict, ExecFailed, InvalidArgument, NotFound, NotModified
+from minidock.wire.errors import Conflict, ExecFailed, Forbidden, InvalidArgument, NotFound, NotModified
 
 IMAGE = "sha256:" + "a" * 64
 NETWORK = "b" * 64
@@ -66,6 +66,58 @@ def container(ident: str, name: str, state: State, **config: Any) -> Container:
         args=("-c", "exit 3"),
     )
     return Container(ident, name, BORN, definition, state)
+
+
+class Networks:
+    """The three that are always there, and en, which has a container."""
+
+    def __init__(self, note: Callable[..., None]) -> None:
+        self._note = note
+
+    def all(self) -> list[NetworkRecord]:
+        return [
+            NetworkRecord(NETWORK, "bridge", "bridge", "172.30.0.0/16", "172.30.0.1", "minidock0"),
+            NetworkRecord("8" * 64, "host", "host"),
+            NetworkRecord("9" * 64, "none", "null"),
+            NetworkRecord("e" * 64, "en", "bridge", "10.1.0.0/16", "10.1.0.1", "br-en", BORN, labels={"of": "us"}),
+        ]
+
+    def find(self, reference: str) -> NetworkRecord:
+        for network in self.all():
+            if network.name == reference or network.id.startswith(reference):
+                return network
+        raise NotFound(f"network {reference} not found")
+
+    async def create(self, request: NetworkRequest) -> NetworkRecord:
+        self._note("network create", request)
+        check(request)
+        return self.all()[-1]
+
+    async def remove(self, reference: str) -> None:
+        if self.find(reference).predefined:
+            raise Forbidden(f"{reference} is a pre-defined network and cannot be removed")
+        self._note("network rm", reference)
+
+    async def prune(self, wanted: Callable[[NetworkRecord], bool]) -> list[str]:
+        return [network.name for network in self.all() if not network.predefined and wanted(network)]
+
+
+class Endpoints:
+    """web is on en; what is asked for is noted."""
+
+    def __init__(self, engine: Any) -> None:
+        self._engine = engine
+
+    def members(self, network: NetworkRecord) -> dict[str, Any]:
+        web = self._engine.container("web")
+        endpoint = web.state.endpoint
+        return {WEB: (web, endpoint)} if network.name in ("bridge", "en") else {}
+
+    async def connect(self, network: str, name: str, settings: Any) -> None:
+        self._engine.note("connect", network, self._engine.container(name).name, settings)
+
+    async def disconnect(self, network: str, name: str, force: bool) -> None:
+        self._engine.note("disconnect", network, self._engine.container(name).name, force)
 
 
 class Images:
@@ -121,7 +173,7 @@ class FakeEngine:
     def __init__(self) -> None:
         now = times.now()
         endpoint = EndpointRecord("bridge", NETWORK, "9" * 64, "172.30.0.1", "172.30.0.2", 16, "02:42:ac:1e:00:02")
-        running = State(Status.RUNNING, pid=4242, started_at=now - 3 * times.SECOND, endpoint=endpoint)
+        running = State(Status.RUNNING, pid=4242, started_at=now - 3 * times.SECOND, endpoints={"bridge": endpoint})
         self.list = [
             container(FRESH, "fresh", State()),
             container(OLD, "old", State(Status.EXITED, exit_code=3, started_at=now - 9, finished_at=now - 5)),
@@ -130,6 +182,7 @@ class FakeEngine:
         ]
         self.images, self.volumes, self.events = Images(), Volumes(), Events()
         self.calls: list[tuple[Any, ...]] = []
+        self.networks, self.endpoints = Networks(self.note), Endpoints(self)
         self.waits: list[asyncio.Future[WaitResult]] = []
         self.gate = threading.Event()  # what a slow call waits for
         self.log = [LogEntry(1, BORN, b"out\n"), LogEntry(2, BORN + 1, b"err\n")]
@@ -325,16 +378,6 @@ class FakeEngine:
     async def plan_of(self, reference: str) -> tuple[StepReport, ...]:
         self.container(reference)
         return (StepReport("clone3", ("mnt",), "clone3", 0, 120), StepReport("execve", (), "execve"))
-
-    def networks(self) -> list[Any]:
-        bridge = SimpleNamespace(
-            id=NETWORK, name="bridge", driver="bridge", subnet="172.30.0.0/16", gateway="172.30.0.1", bridge="minidock0"
-        )
-        rest = [("host", "host", "8"), ("none", "null", "9")]
-        return [bridge] + [
-            SimpleNamespace(id=digit * 64, name=name, driver=driver, subnet="", gateway="", bridge="")
-            for name, driver, digit in rest
-        ]
 
     def info(self) -> SystemInfo:
         return SystemInfo(

@@ -11,7 +11,7 @@ from minidock.wire.errors import InvalidArgument
 
 
 def test_hosts_is_dockers() -> None:
-    assert render_hosts("3f2a91bc0d4e", "172.30.0.2").splitlines() == [
+    assert render_hosts("3f2a91bc0d4e", ["172.30.0.2"]).splitlines() == [
         "127.0.0.1\tlocalhost",
         "::1\tlocalhost ip6-localhost ip6-loopback",
         "fe00::\tip6-localnet",
@@ -23,7 +23,7 @@ def test_hosts_is_dockers() -> None:
 
 
 def test_hosts_with_extra_entries_and_a_domain() -> None:
-    text = render_hosts("web", "172.30.0.2", ["db:10.0.0.5", "six:2001:db8::1"], domainname="example.org")
+    text = render_hosts("web", ["172.30.0.2"], ["db:10.0.0.5", "six:2001:db8::1"], domainname="example.org")
     assert text.splitlines()[6:] == ["10.0.0.5\tdb", "2001:db8::1\tsix", "172.30.0.2\tweb.example.org web"]
 
 
@@ -36,7 +36,7 @@ def test_hosts_without_a_network_names_localhost_only() -> None:
 )
 def test_hosts_entries_that_would_forge_lines_are_refused(entry: str) -> None:
     with pytest.raises(InvalidArgument):
-        render_hosts("web", "172.30.0.2", [entry])
+        render_hosts("web", ["172.30.0.2"], [entry])
 
 
 def test_hostname() -> None:

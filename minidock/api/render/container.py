@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from minidock.engine.codec import encode
-from minidock.engine.model import Container, EndpointRecord, MountPoint, State, Status
+from minidock.engine.model import Container, EndpointRecord, EndpointWish, MountPoint, State, Status
+from minidock.engine.network_requests import PREDEFINED, dns_names
 from minidock.wire import times
 
 _LEFT_OUT_OF_HOST = (
@@ -98,8 +99,29 @@ def mount(point: MountPoint) -> dict[str, Any]:
 
 
 def _networks(container: Container, network_ids: Mapping[str, str]) -> dict[str, Any]:
-    name = container.host.network_mode
-    return {name: _endpoint(container.state.endpoint, network_ids.get(name, "") if container.state.alive else "")}
+    """One entry a network; none for a container that lives in another's."""
+    if container.host.network_mode.startswith("container:"):
+        return {}
+    state = container.state
+    return {
+        name: {
+            **_endpoint(state.endpoints.get(name), network_ids.get(name, "") if state.alive else ""),
+            **_wish(wish, state.endpoints.get(name)),
+            "DNSNames": dns_names(container, wish) if name not in PREDEFINED else None,
+        }
+        for name, wish in container.networks.items()
+    }
+
+
+def _wish(wish: EndpointWish, record: EndpointRecord | None) -> dict[str, Any]:
+    """What was asked for. Aliases are those given (API 1.45); what else resolves stands in DNSNames."""
+    asked = encode(wish.ipam_config) if wish.ipam_config else None
+    return {
+        "IPAMConfig": {name: value for name, value in asked.items() if value} if asked is not None else None,
+        "Aliases": list(wish.aliases) if wish.aliases else None,
+        "MacAddress": record.mac if record else wish.mac_address,
+        "DriverOpts": wish.driver_opts,
+    }
 
 
 def _endpoint(record: EndpointRecord | None, network_id: str) -> dict[str, Any]:
@@ -192,7 +214,7 @@ def _graph_driver(container: Container, place: Place) -> dict[str, Any]:
 def _network_settings(container: Container, network_ids: Mapping[str, str]) -> dict[str, Any]:
     state = container.state
     networks = _networks(container, network_ids)
-    first = networks[container.host.network_mode]
+    first = _endpoint(state.endpoints.get("bridge"), "")
     ports = {port if "/" in port else f"{port}/tcp": None for port in container.config.exposed_ports or {}}
     return {
         "Bridge": "",

@@ -1,0 +1,245 @@
+"""Networks: all there are, and how they come and go. Who is on them stands in endpoints.py.
+
+A network is a row of the database before it is a bridge of the kernel, and a bridge no more before its row goes; so a
+crash in between leaves one that the next start raises again. Three are always there and have fixed meanings: bridge
+(network/bridge.py), host and none; their ids are derived from the instance, so that they stay the same.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections.abc import Callable
+from ipaddress import IPv4Network
+
+from minidock.engine import codec
+from minidock.engine.network_requests import (
+    BRIDGE_NAME,
+    PREDEFINED,
+    NetworkRecord,
+    NetworkRequest,
+    check,
+    gateway,
+    ip_range,
+    reserved,
+    subnet,
+    wanted_pool,
+)
+from minidock.engine.parts import Parts
+from minidock.network import user
+from minidock.network.pools import overlapped
+from minidock.network.user import UserBridge
+from minidock.wire import names, times
+from minidock.wire.errors import Ambiguous, Conflict, Error, Forbidden, NotFound, Unavailable
+
+log = logging.getLogger(__name__)
+
+
+class Networks:
+    """The index of networks, by id; the user's own live in the database."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+        self._own: dict[str, NetworkRecord] = {}
+        self._up: dict[str, UserBridge] = {}
+        self._why_not: dict[str, str] = {}
+        self.mark = f"minidock {parts.settings.instance}"
+        self.changing = asyncio.Lock()  # networks come and go, and leases are claimed, one at a time
+        for row in parts.db.query("SELECT id, settings FROM networks WHERE settings != '{}'"):
+            try:
+                self._own[row["id"]] = codec.decode(NetworkRecord, json.loads(row["settings"]))
+            except Exception as error:  # whatever is wrong with one row must not keep the others from being served
+                log.error("network %s: its row can't be read and is set aside: %s", row["id"], error)
+
+    def restore(self) -> None:
+        """Raises every network, as the daemon's start asks for; blocking. One that can't be raised keeps the others
+        from nothing.
+        """
+        for record in self._own.values():
+            try:
+                self._up[record.id] = user.up(record.kernel(), self.mark)
+            except Error as error:
+                self._why_not[record.id] = str(error)
+                log.error("network %s is not available: %s", record.name, error)
+
+    def sweep(self, ports: set[str]) -> None:
+        """Takes bridges and cables away that belong to no network and no endpoint; blocking. ``ports``: the host's
+        ends of those that do.
+        """
+        if self._parts.bridge:
+            bridges = {record.bridge for record in self._own.values()}
+            for name in user.sweep(self.mark, self._parts.bridge.name, bridges, ports):
+                log.info("link %s: belongs to no endpoint, removed", name)
+
+    # ---- what there is
+
+    def all(self) -> list[NetworkRecord]:
+        """The three, then the user's, oldest first."""
+        return [*self._predefined(), *sorted(self._own.values(), key=lambda record: record.created)]
+
+    def _predefined(self) -> list[NetworkRecord]:
+        found, bridge, instance = [], self._parts.bridge, self._parts.settings.instance
+        if bridge:
+            address = bridge.gateway
+            options = {
+                "com.docker.network.bridge.default_bridge": "true",
+                "com.docker.network.bridge.enable_icc": "true",
+                "com.docker.network.bridge.enable_ip_masquerade": "true",
+                BRIDGE_NAME: bridge.name,
+                "com.docker.network.driver.mtu": str(bridge.mtu),
+            }
+            ident = bridge.network_id
+            subnet_text = str(address.network)
+            found.append(
+                NetworkRecord(ident, "bridge", "bridge", subnet_text, str(address.ip), bridge.name, options=options)
+            )
+        for name, driver in (("host", "host"), ("none", "null")):
+            found.append(NetworkRecord((instance + name.encode().hex()).ljust(64, "0"), name, driver))
+        return found
+
+    def find(self, reference: str) -> NetworkRecord:
+        """By id, by name, by a unique prefix of the id; in this order, as Docker does."""
+        networks = self.all()
+        for network in networks:
+            if reference == network.id:
+                return network
+        for network in networks:
+            if reference == network.name:
+                return network
+        found = [network for network in networks if reference and network.id.startswith(reference)]
+        if len(found) > 1:
+            raise Ambiguous(f"network {reference} is ambiguous ({len(found)} matches found based on ID prefix)")
+        if not found:
+            if reference == "bridge":
+                self._parts.the_bridge()
+            raise NotFound(f"network {reference} not found")
+        return found[0]
+
+    def raised(self, network: NetworkRecord) -> UserBridge:
+        """A bridge network as the kernel has it. Raises Unavailable with the reason where it could not be made."""
+        if network.name == "bridge":
+            bridge = self._parts.the_bridge()
+            return UserBridge(bridge.network_id, bridge.name, bridge.gateway, mtu=bridge.mtu)
+        if network.id not in self._up:
+            reason = self._why_not.get(network.id, "it is being made or removed")
+            raise Unavailable(f"network {network.name} is not available: {reason}", "restart minidockd to try again")
+        return self._up[network.id]
+
+    # ---- coming and going
+
+    async def create(self, request: NetworkRequest) -> NetworkRecord:
+        """A new bridge network. Raises Forbidden where its addresses or its bridge are another's."""
+        check(request)
+        self._parts.the_bridge()
+        async with self.changing:
+            self._check_free(request)
+            record = await asyncio.to_thread(self._record, request)
+            row = (record.id, record.name, record.driver, record.bridge, str(record.address), record.created)
+            sql = "INSERT INTO networks (id, name, driver, bridge, address, created, settings) VALUES (?,?,?,?,?,?,?)"
+            await asyncio.to_thread(self._parts.db.execute, sql, (*row, json.dumps(codec.encode(record))))
+            try:
+                self._up[record.id] = await asyncio.to_thread(user.up, record.kernel(), self.mark)
+            except BaseException:
+                await asyncio.to_thread(self._forget, record)
+                raise
+            self._own[record.id] = record
+        self.publish(record, "create")
+        return record
+
+    def _check_free(self, request: NetworkRequest) -> None:
+        bridge = (request.options or {}).get(BRIDGE_NAME)
+        for other in self.all():
+            if other.name == request.name:
+                raise Conflict(f"network with name {request.name} already exists")
+            if bridge and other.bridge == bridge:
+                raise Forbidden(
+                    f"cannot create network {request.name} ({bridge}): conflicts with network {other.id} "
+                    f"({bridge}): networks have same bridge name"
+                )
+
+    def _record(self, request: NetworkRequest) -> NetworkRecord:
+        """The request with what it leaves open. Blocking: it looks at the host's routes."""
+        ident, pool = names.new_id(), wanted_pool(request)
+        taken = {IPv4Network(other.subnet): other.name for other in self.all() if other.subnet}
+        wanted = subnet(pool)
+        if wanted is not None:
+            self._check_subnet(wanted, taken)
+        chosen = wanted or user.free_subnet(list(taken))
+        options = request.options or {}
+        part = ip_range(pool, chosen)
+        return NetworkRecord(
+            id=ident,
+            name=request.name,
+            driver="bridge",
+            subnet=str(chosen),
+            gateway=str(gateway(pool, chosen)),
+            bridge=options.get(BRIDGE_NAME) or user.bridge_name(ident),
+            created=times.now(),
+            chosen=wanted is not None,
+            ip_range=str(part) if part else "",
+            reserved={name: str(address) for name, address in reserved(pool, chosen).items()},
+            internal=request.internal,
+            attachable=request.attachable,
+            options=options,
+            ipam_options=request.ipam.options if request.ipam else None,
+            labels=request.labels or {},
+        )
+
+    def _check_subnet(self, wanted: IPv4Network, taken: dict[IPv4Network, str]) -> None:
+        clash = overlapped(wanted, taken)
+        if clash is not None:
+            raise Forbidden(
+                f"Pool overlaps with other one on this address space: {wanted} and {clash} of network {taken[clash]}",
+                "choose another --subnet",
+            )
+        route = next((route for route in user.host_routes() if route.subnet_of(wanted)), None)
+        if route is not None:
+            raise Forbidden(
+                f"Pool overlaps with other one on this address space: {wanted} and the host's route to {route}",
+                "choose another --subnet",
+            )
+
+    async def remove(self, reference: str) -> None:
+        """Takes a network away that nothing is plugged into. Raises Forbidden otherwise."""
+        record = self.find(reference)
+        if record.name in PREDEFINED:
+            raise Forbidden(f"{record.name} is a pre-defined network and cannot be removed")
+        async with self.changing:
+            if record.id not in self._own:
+                raise NotFound(f"network {reference} not found")
+            if self.used(record):
+                raise Forbidden(
+                    f"error while removing network: network {record.name} id {record.id} has active endpoints"
+                )
+            self._up.pop(record.id, None)
+            await asyncio.to_thread(self._forget, record)
+            del self._own[record.id]
+        self.publish(record, "destroy")
+
+    def _forget(self, record: NetworkRecord) -> None:
+        user.down(record.bridge, self.mark)
+        self._parts.db.execute("DELETE FROM networks WHERE id = ?", (record.id,))
+
+    async def prune(self, wanted: Callable[[NetworkRecord], bool]) -> list[str]:
+        """Removes the user's networks that nothing is plugged into; returns their names."""
+        removed = []
+        for record in [record for record in self.all() if not record.predefined and wanted(record)]:
+            if self.used(record):
+                continue
+            try:
+                await self.remove(record.id)
+            except (Forbidden, NotFound):  # it came into use meanwhile, or another took it away
+                continue
+            removed.append(record.name)
+        self._parts.events.publish("network", "prune", "", {"reclaimed": "0"})
+        return removed
+
+    def used(self, network: NetworkRecord) -> bool:
+        """Whether anything is plugged in, or about to be."""
+        return bool(self._parts.db.query("SELECT 1 FROM leases WHERE network = ? LIMIT 1", (network.id,)))
+
+    def publish(self, network: NetworkRecord, action: str, **attributes: str) -> None:
+        """A network's event with Docker's attributes."""
+        shown = {**attributes, "name": network.name, "type": network.driver}
+        self._parts.events.publish("network", action, network.id, shown)

@@ -1,0 +1,149 @@
+"""A network that a user made: a bridge of its own, with what the user wished for it.
+
+    web  eth0 172.31.0.2 ══ md77ab… ─┐
+    db   eth0 172.31.0.3 ══ md0c1d… ─┴ br-5e1f… 172.31.0.1/20      each bridge with its nft table (firewall.py)
+
+Like the default bridge (bridge.py) it carries the instance's mark as its alias. Its name is ``br-`` and the first 12
+digits of the network's id; a port's is ``md`` and the first 11 of the endpoint's id, which the lease has. So all that
+is in the kernel can be derived from rows of the database, and what has no row can be told and taken away.
+
+From one network there is no way to another: each table drops what comes to its bridge from elsewhere unasked.
+All functions block and may be called from any thread. Serves the engine's networks.py. Read next: veth.py, leases.py.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+from collections.abc import Collection
+from dataclasses import dataclass, replace
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network
+
+from minidock.linux import netlink
+from minidock.linux.netlink import Link, Netlink
+from minidock.linux.reason import reason
+from minidock.network import etc, firewall, veth
+from minidock.network.bridging import hint, mtu_of_default_route, one_at_a_time, settle, switch_on_forwarding
+from minidock.network.leases import Lease, mac_of
+from minidock.network.pools import choose
+from minidock.network.sandbox import Endpoint
+from minidock.wire.errors import Conflict, Unavailable
+
+
+@dataclass(frozen=True)
+class UserBridge:
+    """What the kernel is to have. ``mtu`` 0 is that of the way out; what ``up`` returns has the true one."""
+
+    network_id: str
+    bridge: str
+    gateway: IPv4Interface
+    policy: firewall.Policy = firewall.Policy()
+    mtu: int = 0
+
+
+def bridge_name(network_id: str) -> str:
+    """``br-`` and 12 digits of the network's id, as Docker names them: all 15 characters that a name may have."""
+    return f"br-{network_id[:12]}"
+
+
+def port_name(endpoint_id: str) -> str:
+    """The host's end of an endpoint's cable."""
+    return veth.port_name(endpoint_id)
+
+
+def free_subnet(taken: Collection[IPv4Network]) -> IPv4Network:
+    """A subnet from the pools that overlaps neither ``taken`` nor anything that the host reaches."""
+    with Netlink() as kernel:
+        routes = [route.destination for route in netlink.routes(kernel)]
+    resolvers = etc.usable(etc.parse_resolv_conf(etc.host_resolv_conf()).servers)
+    return choose([*taken, *routes], [IPv4Address(server) for server in resolvers])
+
+
+def host_routes() -> list[IPv4Network]:
+    """Where the host reaches other than by its default route."""
+    with Netlink() as kernel:
+        return [route.destination for route in netlink.routes(kernel) if route.destination.prefixlen > 0]
+
+
+def up(spec: UserBridge, mark: str) -> UserBridge:
+    """Makes or adopts the bridge and its rules; idempotent. Returns the spec with the bridge's MTU.
+
+    Raises Conflict where the name is someone else's, Unavailable with what this machine lacks.
+    Order: the rules are there before the bridge can carry anything.
+    """
+    try:
+        with one_at_a_time(), Netlink() as kernel, contextlib.ExitStack() as undo:
+            links = {link.name: link for link in netlink.links(kernel)}
+            found = links.get(spec.bridge)
+            if found is not None and found.alias != mark:
+                raise Conflict(f"make bridge {spec.bridge}: there is an interface of that name, not of this minidock")
+            undo.callback(firewall.remove, spec.bridge)
+            firewall.apply(spec.bridge, spec.gateway.network, spec.policy)
+            if found is None:
+                mtu = spec.mtu or mtu_of_default_route(kernel, links)
+                found = _make(kernel, spec, mark, mtu)
+                undo.callback(kernel.request, netlink.delete_link(spec.bridge))
+            settle(kernel, found, spec.gateway)
+            switch_on_forwarding()
+            undo.pop_all()
+            return replace(spec, mtu=found.mtu)
+    except OSError as error:
+        raise Unavailable(f"make bridge {spec.bridge}: {reason(error)}", hint(error)) from error
+
+
+def _make(kernel: Netlink, spec: UserBridge, mark: str, mtu: int) -> Link:
+    new = netlink.new_bridge(spec.bridge, mac_of(spec.gateway.ip), mtu)
+    kernel.request(new, netlink.set_alias(spec.bridge, mark))
+    return Link(socket.if_nametoindex(spec.bridge), spec.bridge, "bridge", mark, mtu, 0)
+
+
+def down(bridge: str, mark: str) -> None:
+    """Removes the bridge and its rules; what is gone already is fine."""
+    with Netlink() as kernel:
+        if any(link.name == bridge and link.alias == mark for link in netlink.links(kernel)):
+            kernel.request(netlink.delete_link(bridge))
+    firewall.remove(bridge)
+
+
+def sweep(mark: str, default: str, bridges: Collection[str], ports: Collection[str]) -> list[str]:
+    """After a crash: bridges of ours that are none of ``bridges``, and cables plugged into those that are none of
+    ``ports``, go. The ``default`` bridge is not looked at. Returns the names.
+    """
+    with Netlink() as kernel:
+        links = netlink.links(kernel)
+        ours = {link.index: link.name for link in links if link.alias == mark and link.name != default}
+        stale = [name for name in ours.values() if name not in bridges]
+        for link in links:
+            if link.kind == "veth" and link.master in ours and link.name not in ports:
+                kernel.request(netlink.delete_link(link.name))
+                stale.append(link.name)
+    for name in stale:
+        if name in ours.values():
+            down(name, mark)
+    return stale
+
+
+def plug(spec: UserBridge, lease: Lease, interface: str, namespace: int, name: str = "") -> Endpoint:
+    """Gives a sandbox an interface on this network. ``namespace``: an fd of it, or a pidfd of a process in it;
+    ``name``: the host end's, if it is not that of the endpoint (on the default bridge it is the container's).
+    """
+    endpoint = Endpoint(
+        network_id=spec.network_id,
+        endpoint_id=lease.endpoint,
+        interface=interface,
+        mac=lease.mac,
+        address=IPv4Interface((lease.address, spec.gateway.network.prefixlen)),
+        gateway=spec.gateway.ip,
+    )
+    try:
+        index = socket.if_nametoindex(spec.bridge)
+        port = veth.Port(name or port_name(lease.endpoint), index, spec.mtu, isolated=not spec.policy.icc)
+        veth.plug_into(port, endpoint, namespace)
+    except OSError as error:
+        raise Unavailable(f"plug into bridge {spec.bridge}: {reason(error)}", hint(error)) from error
+    return endpoint
+
+
+def unplug(endpoint_id: str) -> None:
+    """Takes an endpoint's cable away; one that has gone is fine."""
+    veth.unplug(port_name(endpoint_id))
