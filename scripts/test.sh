@@ -44,8 +44,8 @@ full_cgroup2() {
     done
 }
 
-# In the machine files are kept in memory, but for this folder: it must be there also where the clone lies below /tmp,
-# which is the machine's own. The tests write elsewhere.
+# The runner shows the guest this machine's files and keeps its changes in memory, but /tmp is the guest's own: naming
+# the tree (VMRUN_RW) makes it visible there wherever it lies.
 vm_pytest() {
     local status=0
     as_root_with_settings VMRUN_RW="$top" timeout -k 5 1200 "$MINIDOCK_VM" \
