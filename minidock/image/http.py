@@ -65,6 +65,11 @@ class Transport:
         )
 
     def close(self) -> None:
+        """Closes all connections now; urllib3 itself would leave them to the garbage collector."""
+        pools = self._pool.pools
+        for pool in map(pools.get, pools.keys()):
+            if pool is not None:
+                pool.close()
         self._pool.clear()
 
     def request(

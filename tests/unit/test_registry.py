@@ -7,7 +7,10 @@ wrong digests and sizes, bodies cut short, 500/502/429, redirects to another hos
 from __future__ import annotations
 
 import base64
+import contextlib
+import gc
 import json
+import os
 import random
 import ssl
 import subprocess
@@ -365,6 +368,32 @@ def test_a_config_must_have_its_size_and_be_small(fake: FakeRegistry, size: int)
     fake.blobs[descriptor.digest] = b"config"
     with pytest.raises(Error, match="larger than|verification failed"):
         opened(fake).small_blob(descriptor, 8 << 20, "image config")
+
+
+def test_no_connection_is_left_open(fake: FakeRegistry, tmp_path: Path) -> None:
+    """Nor one that waits for the garbage collector: an exception holds what its frames hold."""
+    gc.disable()
+    try:
+        held = []
+        for name in ("x:1", "x:nosuch"):
+            try:
+                opened(fake, name).close()
+            except Error as error:
+                held.append(error)
+        port = int(fake.host.partition(":")[2])
+        assert held and not [p for p in sockets() if p == port]
+    finally:
+        gc.enable()
+
+
+def sockets() -> list[int]:
+    """The remote ports of this process's connected TCP sockets, but for those that a server of ours accepted."""
+    inodes = set()
+    for fd in os.listdir("/proc/self/fd"):
+        with contextlib.suppress(FileNotFoundError):  # the directory's own
+            inodes.add(os.readlink(f"/proc/self/fd/{fd}"))
+    rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    return [int(row[2].partition(":")[2], 16) for row in rows if f"socket:[{row[9]}]" in inodes]
 
 
 # -- where a registry is
