@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ import pytest
 from minidock.runtime import capabilities
 from tests.support import probe
 from tests.support.cli import Cli
-from tests.support.daemon import Daemon
+from tests.support.daemon import Daemon, Session
 
 Report = dict[str, Any]
 
@@ -219,14 +220,27 @@ def test_devices_that_are_not_listed_can_be_made_but_not_opened(minidock: Cli) -
     assert control["read"] == "ok"
 
 
-def test_descriptors_of_whoever_started_the_daemon_do_not_leak(daemons: Any, tmp_path: Path) -> None:
-    """The daemon is started with fd 9 on the host's "/" (CVE-2024-21626's way out)."""
+LEGACY = """
+    exec 9</
+    trap '' HUP USR1
+    umask 077
+    echo 300 >/proc/self/oom_score_adj
+    exec setpriv --inh-caps +chown,+sys_admin --ambient-caps +sys_admin "$@"
+"""
+
+
+def test_nothing_leaks_of_what_the_daemon_was_started_with(daemons: Session, tmp_path: Path) -> None:
+    """The daemon has the host's "/" as fd 9 (CVE-2024-21626's way out), capabilities in its inheritable and ambient
+    sets (CVE-2022-24769), ignored signals, another umask and OOM score; a runtime that passes them on fails here."""
     daemon = Daemon(daemons)
     try:
-        daemon.start(prefix=("sh", "-c", 'exec 9</ && exec "$@"', "sh"))
+        daemon.start(prefix=("sh", "-c", LEGACY, "sh"))
+        status = Path(f"/proc/{daemon.pid}/status").read_text()
         assert os.readlink(f"/proc/{daemon.pid}/fd/9") == "/", "the control: the daemon does have it"
+        assert re.search(r"CapInh:\t0+200001\nCapPrm", status) and re.search(r"CapAmb:\t0+200000\n", status)
         daemon.cli.ok("import", "-", "probe", stdin=probe.archive(tmp_path / "root"))
-        assert set(run(daemon.cli)["fds"]) == {"0", "1", "2"}
+        check_baseline(run(daemon.cli))
+        check_baseline(run(daemon.cli, "-u", "1000"), effective=NONE)
     finally:
         daemon.close()
 
