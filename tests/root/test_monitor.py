@@ -158,7 +158,7 @@ def test_nothing_is_left_of_a_spawn_that_fails(workshop: Workshop) -> None:
 
     before = os.listdir("/proc/self/fd")
     workshop.run(test)
-    assert len(os.listdir("/proc/self/fd")) == len(before)
+    assert len(os.listdir("/proc/self/fd")) <= len(before)
 
 
 def test_the_monitor_shrugs_off_signals(workshop: Workshop) -> None:
