@@ -204,6 +204,17 @@ static void client_drop(struct client *c)
     munmap(c, sizeof *c);
 }
 
+/* Whether somebody is ready for the streams that a client with pending output holds up. */
+static bool others_wait(const struct client *slow)
+{
+    unsigned streams = slow->flags & (CLIENT_STDOUT | CLIENT_STDERR);
+
+    for (const struct client *c = slow->all->first; c != NULL; c = c->next)
+        if (c->pending == 0 && !c->dead && (c->flags & streams))
+            return true;
+    return slow->all->impatient;
+}
+
 static void client_settle(struct client *c, int64_t now)
 {
     uint32_t want = c->gone ? 0 : EPOLLHUP;
@@ -212,7 +223,7 @@ static void client_settle(struct client *c, int64_t now)
         client_input(c, c->early_input + HEADROOM, c->early);
         c->early = 0;
     }
-    if (c->pending > 0 && now - c->since >= c->all->patience)
+    if (c->pending > 0 && now - c->since >= c->all->patience && others_wait(c))
         c->dead = true;
     if (c->gone && (c->eof || !(c->flags & CLIENT_STDIN)))
         c->dead = true;
@@ -236,7 +247,7 @@ int64_t clients_settle(struct clients *all)
             client_drop(c);
             continue;
         }
-        if (c->pending > 0 && c->since + all->patience < deadline)
+        if (c->pending > 0 && c->since + all->patience < deadline && c->since + all->patience > now)
             deadline = c->since + all->patience;
         link = &c->next;
     }

@@ -6,8 +6,9 @@
  * Rules that keep one client from harming the container or the others:
  *   - each holds at most one chunk of output that its socket would not take; while one does, its streams
  *     are not read, so the container waits as it would for a pipe;
- *   - one that accepts nothing for `patience` milliseconds is cut off (a socket accepts again when most of it has
- *     been read, so this means reading less than some 16 KB a second);
+ *   - one that accepts nothing for `patience` milliseconds while another one is ready for more is cut off (a socket
+ *     accepts again when most of it has been read, so this means reading less than some 16 KB a second). Alone it
+ *     holds up nobody but the container that writes to it, as `| less` would, and may take its time until the exit;
  *   - the end of its input ends only its input; it is gone when the socket hangs up.
  *
  * Read next: input.h and detach.h (the way in), pump.h (the way out). */
@@ -41,6 +42,7 @@ struct clients {
     struct client *first;
     unsigned count;
     int64_t patience;
+    bool impatient; /* the container has exited: nobody is waited for longer than that */
 };
 
 void clients_init(struct clients *all, struct loop *loop, struct input *input, unsigned char *scratch);

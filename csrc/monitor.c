@@ -35,7 +35,7 @@
 #define DRAIN_LIMIT 2000 /* for stray processes that still hold the container's stdout */
 #endif
 #ifndef FLUSH_PATIENCE
-#define FLUSH_PATIENCE 1000 /* with a client that accepts nothing, once the container has exited */
+#define FLUSH_PATIENCE 2000 /* with a client that accepts nothing, once the container has exited */
 #endif
 #ifndef RELEASE_LIMIT
 #define RELEASE_LIMIT 2000 /* for the daemon to take note of the exit */
@@ -208,6 +208,7 @@ static void children_ready(struct watch *watch, uint32_t events)
             continue;
         m->exit = exit_status_of(status);
         m->clients.patience = FLUSH_PATIENCE;
+        m->clients.impatient = true;
         pump_container_exited(&m->pump);
         enter(m, DRAINING, DRAIN_LIMIT);
     }

@@ -77,14 +77,14 @@ def test_a_stalled_client_is_cut_off_and_the_others_miss_nothing(workshop: Works
 
 
 def test_a_client_that_pauses_holds_the_container_back_and_misses_nothing(workshop: Workshop, counted: bytes) -> None:
-    """As a pipe would; it is not cut off as long as it takes something now and then."""
+    """As a pipe would, `| less` for one; it is not cut off for it, since nobody else wants the stream."""
 
     async def test() -> None:
         monitor = await workshop.spawn(shell(f"{COUNT}; echo written >&2"))
         slow, errors = attach(monitor, stderr=False), attach(monitor, stdout=False)
         await within(monitor.start())
         for _ in range(3):
-            await asyncio.sleep(monitors.PATIENCE / 1000 * 0.7)
+            await asyncio.sleep(monitors.PATIENCE / 1000 * 1.5)
             assert await slow.read(400_000)
         assert not errors.received and monitor.state == "running"
         assert await finish(monitor, slow) == counted
