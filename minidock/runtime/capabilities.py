@@ -115,8 +115,3 @@ def own_bounding(status: Path = Path("/proc/self/status")) -> frozenset[str]:
         if line.startswith("CapBnd:"):
             return from_mask(int(line.split()[1], 16))
     return frozenset()
-
-
-def last_known(source: Path = Path("/proc/sys/kernel/cap_last_cap")) -> int:
-    """The number of the newest capability that the running kernel knows (40 since Linux 5.9)."""
-    return int(source.read_text())
