@@ -226,14 +226,10 @@ def test_two_conditions_on_one_argument_are_alternatives_and_on_two_must_both_ho
 @pytest.mark.parametrize(
     ("op", "passes"),
     [
-        ("NE", {4, 6, 1 << 32 | 5}),
-        ("LT", {4}),
-        ("LE", {4, 5}),
-        ("EQ", {5}),
-        ("GE", {5, 6, 1 << 32 | 5}),
-        ("GT", {6, 1 << 32 | 5}),
+        ("NE", {4, 6, 1 << 32 | 5}), ("LT", {4}), ("LE", {4, 5}),
+        ("EQ", {5}), ("GE", {5, 6, 1 << 32 | 5}), ("GT", {6, 1 << 32 | 5}),
     ],
-)
+)  # fmt: skip
 def test_comparisons_are_on_64_bits(op: str, passes: set[int]) -> None:
     argument = {"index": 1, "value": 5, "op": f"SCMP_CMP_{op}"}
     filter_ = compiled(deny_but(rule("personality", args=[argument])))
