@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
+import select
 import signal as signals
 import socket
 import struct
@@ -28,13 +29,14 @@ from minidock.runtime.control import AttachFlag, Kind, Message
 from minidock.runtime.exit_record import Exit, lost, read_exit_record
 from minidock.runtime.memfd import load_binary, sealed
 from minidock.runtime.plan import MAGIC
-from minidock.wire.errors import InvalidArgument, ServerError, StepFailed
+from minidock.wire.errors import InvalidArgument, ServerError, StepFailed, Unavailable
 
 __all__ = ["Exit", "Monitor", "StartFailed", "StepResult", "load_binary", "read_exit_record"]
 
 State = Literal["waiting", "running", "exited"]
 _STATES: tuple[State, ...] = ("waiting", "running", "exited")
 _NOT_REACHED = 0xFFFFFFFF
+_PATIENCE = 0.5  # seconds; the daemon serves nobody meanwhile
 _RESULT = struct.Struct("<II")
 _STATUS = struct.Struct("<ii")
 _COUNT = struct.Struct("<I")
@@ -180,9 +182,19 @@ class Monitor:
     # -- the connection -----------------------------------------------------------------------------------------------
 
     def _send(self, kind: Kind, a: int = 0, b: int = 0, data: bytes = b"", fds: Sequence[int] = ()) -> None:
-        """A monitor that is gone shows when the connection is read, and nothing is raised here for it."""
-        if self._sock.fileno() >= 0:
-            with suppress(ConnectionError):
+        """A monitor that is gone shows when the connection is read, and nothing is raised here for it.
+
+        One that has a queue of messages still to read gets a moment to do so, since a client's connection would be lost
+        otherwise. Raises Unavailable if it doesn't.
+        """
+        if self._sock.fileno() < 0:
+            return
+        with suppress(ConnectionError):
+            try:
+                control.send(self._sock, kind, a, b, data, fds)
+            except BlockingIOError:
+                if not select.select((), (self._sock,), (), _PATIENCE)[1]:
+                    raise Unavailable(f"the monitor of {self.ident[:12]} does not take messages") from None
                 control.send(self._sock, kind, a, b, data, fds)
 
     def _disconnect(self) -> None:
