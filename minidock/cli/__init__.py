@@ -8,4 +8,4 @@ The postponement stands here because it must come before the first import of cli
 
 from minidock.cli.deferred import postpone
 
-postpone("inspect")
+postpone("inspect", "uuid")

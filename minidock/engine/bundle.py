@@ -61,6 +61,7 @@ def container_spec(container: Container, image: Image, place: Place) -> Spec:
     return Spec(
         process=_process(container, root, place, granted),
         root=root,
+        ident=container.id,
         supervision=_supervision(container, place),
         readonly_root=host.readonly_rootfs,
         hostname=config.hostname,
@@ -218,7 +219,7 @@ def exec_spec(
         rows=_size(rows),
         columns=_size(columns),
     )
-    return ExecSpec(process, supervision)
+    return ExecSpec(process, container.id, supervision)
 
 
 def _with_term(env: tuple[str, ...], tty: bool) -> tuple[str, ...]:

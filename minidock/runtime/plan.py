@@ -63,7 +63,7 @@ def container_plan(spec: Spec) -> Plan:
         # The cgroup namespace's root is the cgroup one is in when it is made, so not before clone3.
         *([step("unshare", "cgroup")] if spec.namespaces.own_cgroup else []),
         step("session"),
-        step("keyring", "_ses.minidock"),
+        step("keyring", f"_ses.{spec.ident}"),
         # A file tree of its own: nothing mounted from here on can be seen by the host, and nothing stays.
         *([step("private", *_propagation(spec))] if "mnt" in spec.namespaces.new else []),
         _root(spec.root),
@@ -96,7 +96,7 @@ def exec_plan(spec: ExecSpec) -> Plan:
         step("clone3", "", spec.supervision.cgroup),
         step("setns", "fd:0", ",".join(spec.namespaces)),
         step("session"),
-        step("keyring", "_ses.minidock"),
+        step("keyring", f"_ses.{spec.ident}"),
         *([step("tty")] if spec.supervision.terminal else []),
         step("oom_score_adj", spec.process.oom_score_adj),
         *_identity(spec.process),

@@ -117,6 +117,7 @@ class Spec:
 
     process: Process
     root: Overlay | Directory
+    ident: str = ""
     supervision: Supervision = Supervision()
     readonly_root: bool = False
     hostname: str = ""
@@ -136,5 +137,6 @@ class ExecSpec:
     """A further process for a container that runs; fd 0 of the spawn is the container's pidfd."""
 
     process: Process
+    ident: str = ""
     supervision: Supervision = Supervision()
     namespaces: tuple[str, ...] = ("mnt", "net", "ipc", "uts", "cgroup")

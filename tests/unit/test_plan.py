@@ -122,7 +122,7 @@ def test_the_host_network_is_joined_by_not_leaving_it() -> None:
 
 
 def test_exec_joins_the_pid_namespace_before_it_forks_and_the_others_after() -> None:
-    plan = exec_plan(ExecSpec(Process(("ps",), capabilities=CAPABILITIES), Supervision("/cg/c")))
+    plan = exec_plan(ExecSpec(Process(("ps",), capabilities=CAPABILITIES), "c", Supervision("/cg/c")))
     order = kinds(plan)
     assert order.index("setns") < order.index("clone3") < len(order) - 1 - order[::-1].index("setns")
     assert plan[order.index("setns")].fields == ("fd:0", "pid")
