@@ -146,7 +146,7 @@ class Engine:
     def wait(self, reference: str, condition: str) -> asyncio.Future[WaitResult]:
         """Subscribed when this returns. ``not-running`` of a container that does not run is over at once."""
         check_condition(condition)
-        past = self._lifecycle.removed(reference) if condition == "removed" else None
+        past = self._lifecycle.removed.get(reference) if condition == "removed" else None
         if past:
             return done(past)
         container = self.container(reference)
@@ -257,7 +257,9 @@ class Engine:
         return reports.describe(container_plan(bundle.container_spec(container, image, place))), tuple(warnings)
 
     async def plan_of(self, reference: str) -> tuple[StepReport, ...]:
-        """What the latest start of a container did."""
+        """What the latest start of a container did; of a ``--rm`` container, too, whose start failed."""
+        if failed := self._lifecycle.failed_starts.get(reference):
+            return failed
         container = self.container(reference)
         return reports.read(self.directory(container), container.name)
 

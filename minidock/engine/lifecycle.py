@@ -20,7 +20,8 @@ from minidock.engine.containers import Live
 from minidock.engine.endpoints import Endpoints
 from minidock.engine.model import Container, EndpointRecord, Status
 from minidock.engine.parts import Parts
-from minidock.engine.requests import WaitResult
+from minidock.engine.recent import Recent
+from minidock.engine.requests import StepReport, WaitResult
 from minidock.engine.restarts import Restarts, wanted
 from minidock.runtime.monitor import Exit, Monitor, StartFailed
 from minidock.runtime.plan import container_plan, encode
@@ -29,7 +30,6 @@ from minidock.wire.errors import Conflict, Error, ExecFailed, NotModified, StepF
 
 log = logging.getLogger(__name__)
 _DEFAULT_STOP_SECONDS = 10
-_REMEMBERED = 1000
 
 
 class Lifecycle:
@@ -39,7 +39,8 @@ class Lifecycle:
         self._parts = parts
         self.restarts = Restarts(parts, self._start, self._start_failed)
         self._endpoints = endpoints
-        self._removed: dict[str, WaitResult] = {}
+        self.removed: Recent[WaitResult] = Recent(1000)
+        self.failed_starts: Recent[tuple[StepReport, ...]] = Recent(20)
 
     # Start
 
@@ -130,6 +131,9 @@ class Lifecycle:
         live.waits.fire("next-exit", result)
         live.waits.fire("not-running", result)
         if container.host.auto_remove:
+            if isinstance(error, ExecFailed | StepFailed):
+                directory = self._parts.settings.container_directory(container.id)
+                self.failed_starts.put(container.id, reports.read(directory, container.name))
             await self._remove(container, live, volumes=True)
 
     def _forget_monitor(self, ident: str, monitor: Monitor) -> None:
@@ -307,18 +311,9 @@ class Lifecycle:
         live.waiting.close()
         self.publish(container, "destroy")
         result = WaitResult(container.state.exit_code)
-        self._remember(container.id, result)
+        self.removed.put(container.id, result)
         for condition in ("not-running", "next-exit", "removed"):
             live.waits.fire(condition, result)
-
-    def _remember(self, ident: str, result: WaitResult) -> None:
-        while len(self._removed) >= _REMEMBERED:
-            del self._removed[next(iter(self._removed))]
-        self._removed[ident] = result
-
-    def removed(self, ident: str) -> WaitResult | None:
-        """How a container ended that is gone: for a client whose wait was cut off by a restart of the daemon."""
-        return self._removed.get(ident)
 
     # Events
 
