@@ -35,6 +35,7 @@ from minidock.engine.containers import Containers
 from minidock.engine.engine import Engine
 from minidock.engine.events import Events
 from minidock.engine.parts import Parts
+from minidock.engine.ports import Ports
 from minidock.engine.settings import Settings
 from minidock.engine.trash import Trash
 from minidock.engine.volumes import Volumes
@@ -42,6 +43,7 @@ from minidock.image.model import RegistryConfig
 from minidock.image.store import ImageStore
 from minidock.linux import doctor
 from minidock.network.bridge import Bridge
+from minidock.network.ports import PortTable
 from minidock.runtime.monitor import load_binary
 from minidock.wire.errors import Error, InvalidArgument, Unavailable
 from minidock.wire.version import API_VERSION, VERSION
@@ -239,6 +241,7 @@ class _Daemon:
             bridge=bridge,
             no_bridge=no_bridge,
             monitor_binary=binary,
+            ports=Ports(containers, PortTable(settings.instance)),
         )
 
 

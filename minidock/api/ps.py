@@ -94,7 +94,7 @@ class Selection:
             and wanted.exact("expose", *_ports(container))
             and wanted.exact("health", "none")
             and wanted.flag("is-task") is not True
-            and "publish" not in wanted  # no port is published yet
+            and wanted.exact("publish", *_published(container))
         )
 
 
@@ -126,6 +126,12 @@ def _network_ids(container: Container) -> tuple[str, ...]:
 
 def _volumes(container: Container) -> list[str]:
     return [text for point in container.definition.mounts for text in (point.name, point.destination) if text]
+
+
+def _published(container: Container) -> list[str]:
+    """The host's ports, in the same two forms."""
+    numbers = [f"{port.host_port}/{port.protocol}" for port in container.state.ports]
+    return [text for number in numbers for text in (number, number.removesuffix("/tcp"))]
 
 
 def _ports(container: Container) -> list[str]:

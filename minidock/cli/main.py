@@ -29,6 +29,7 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "ps": ("ps", "List containers"),
         "logs": ("logs", "Fetch the logs of a container"),
         "inspect": ("inspect", "Return low-level information on objects"),
+        "port": ("port", "List port mappings or a specific mapping for the container"),
         "top": ("container", "Display the running processes of a container"),
         "attach": ("attach", "Attach standard input, output and error to a running container"),
         "wait": ("container", "Block until containers stop, then print their exit codes"),

@@ -70,6 +70,9 @@ _DECLARATIONS = (
     flag("--privileged", help="Give extended privileges to this container"),
     _many("--security-opt", help="Security options: no-new-privileges, seccomp=unconfined, seccomp=FILE"),
     # network
+    _many("-p", "--publish", help="Publish a container's port to the host: [[ADDRESS:]PORT:]PORT[/PROTOCOL]"),
+    flag("-P", "--publish-all", help="Publish all exposed ports to random ports"),
+    _many("--expose", help="Expose a port or a range of ports"),
     value("--network", "--net", "network", help="Connect the container to a network: bridge, none, host"),
     _many("--dns", help="Set custom DNS servers"),
     _many("--dns-search", help="Set custom DNS search domains"),
@@ -115,6 +118,7 @@ def create_body(image: str, command: Sequence[str], options: Options, console: S
             StopSignal=options["stop_signal"],
             StopTimeout=_one("--stop-timeout", options["stop_timeout"], values.integer),
         ),
+        **_given(ExposedPorts=_exposed(options)),
         "HostConfig": _host_config(options, console),
         "NetworkingConfig": {"EndpointsConfig": {}},
     }
@@ -129,6 +133,8 @@ def _host_config(options: Options, console: Sequence[int]) -> Json:
         OomScoreAdj=_one("--oom-score-adj", options["oom_score_adj"], values.integer),
         ContainerIDFile=options["cidfile"],
         GroupAdd=list(options["group_add"]),
+        PortBindings=_port_bindings(options),
+        PublishAllPorts=options["publish_all"] or None,
     )
     wanted |= {
         "NetworkMode": values.network(options["network"] or ""),
@@ -177,6 +183,24 @@ def _names(options: Options) -> Json:
         DnsOptions=list(options["dns_option"]),
         ExtraHosts=_each("--add-host", options["add_host"], values.extra_host),
     )
+
+
+def _port_bindings(options: Options) -> dict[str, list[Json]]:
+    if not options["publish"]:
+        return {}
+    from minidock.cli import publish
+
+    return publish.bindings(_each("-p, --publish", options["publish"], publish.publish))
+
+
+def _exposed(options: Options) -> dict[str, Json]:
+    """What is published is exposed, too."""
+    found: dict[str, Json] = {port: {} for port in _port_bindings(options)}
+    if options["expose"]:
+        from minidock.cli.publish import expose
+
+        found |= {port: {} for many in _each("--expose", options["expose"], expose) for port in many}
+    return found
 
 
 def _given(**keys: Any) -> Json:

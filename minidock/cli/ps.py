@@ -124,14 +124,32 @@ def _size(container: Mapping[str, Any]) -> str:
 
 
 def ports_text(ports: Sequence[Mapping[str, Any]]) -> str:
-    """``0.0.0.0:8080->80/tcp, 443/tcp``."""
-    shown = []
-    for port in sorted(ports, key=lambda port: (port["PrivatePort"], port.get("Type", ""), port.get("PublicPort", 0))):
-        inner = f"{port['PrivatePort']}/{port.get('Type', 'tcp')}"
-        if not port.get("PublicPort"):
-            shown.append(inner)
-            continue
-        address = str(port.get("IP") or "")
-        address = f"[{address}]" if ":" in address else address
-        shown.append(f"{address}:{port['PublicPort']}->{inner}")
-    return ", ".join(shown)
+    """``0.0.0.0:8080->80/tcp, 443/tcp``; neighbours as one: ``0.0.0.0:8000-8002->80-82/tcp``."""
+    runs: list[tuple[Any, ...]] = []
+    for port in sorted(ports, key=_port_key):
+        _, kind, outer, address = key = _port_key(port)
+        inner = key[0]
+        if runs:
+            first, last, outer_first, outer_last, last_kind, last_address = runs[-1]
+            follows = inner == last + 1 and outer == (outer_last + 1 if outer_last else 0)
+            if follows and (kind, address) == (last_kind, last_address):
+                runs[-1] = (first, inner, outer_first, outer, kind, address)
+                continue
+        runs.append((inner, inner, outer, outer, kind, address))
+    return ", ".join(map(_run_text, runs))
+
+
+def _port_key(port: Mapping[str, Any]) -> tuple[int, str, int, str]:
+    address = str(port.get("IP") or "")
+    shown = f"[{address}]" if ":" in address else address
+    return port["PrivatePort"], port.get("Type", "tcp"), port.get("PublicPort") or 0, shown
+
+
+def _run_text(run: tuple[Any, ...]) -> str:
+    first, last, outer_first, outer_last, kind, address = run
+    inner = f"{_span(first, last)}/{kind}"
+    return f"{address}:{_span(outer_first, outer_last)}->{inner}" if outer_first else inner
+
+
+def _span(first: int, last: int) -> str:
+    return str(first) if first == last else f"{first}-{last}"

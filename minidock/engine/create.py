@@ -12,7 +12,8 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from minidock.cgroup.limits import Limits
-from minidock.engine import mounts, restarts, rights, users
+from minidock.cgroup.tree import CgroupTree
+from minidock.engine import mounts, ports, restarts, rights, users
 from minidock.engine.containers import Containers
 from minidock.engine.model import Config, Container, Definition, HostConfig, LogConfig, MountPoint
 from minidock.engine.requests import CreateRequest
@@ -23,8 +24,6 @@ from minidock.wire.errors import Conflict, InvalidArgument, NotImplemented
 
 _LOG_OPTIONS = ("max-size", "max-file")
 _NOT_HERE: tuple[tuple[str, str], ...] = (
-    ("port_bindings", "published ports (-p)"),
-    ("publish_all_ports", "published ports (-P)"),
     ("volumes_from", "--volumes-from"),
     ("links", "--link"),
     ("device_requests", "--gpus"),
@@ -42,6 +41,7 @@ def definition(request: CreateRequest, image: Image, ident: str) -> Definition:
     config = dataclasses.replace(config, hostname=config.hostname or _default_hostname(host, ident))
     _check_config(config)
     _check_host(host)
+    ports.check(config, host)
     command = [*(config.entrypoint or ()), *(config.cmd or ())]
     if not command or not command[0]:
         raise InvalidArgument("No command specified", "give one after the image's name")
@@ -180,6 +180,11 @@ def limits(host: HostConfig) -> Limits:
         cpuset_mems=host.cpuset_mems or None,
         pids_limit=host.pids_limit or None,
     )
+
+
+def warnings(cgroups: CgroupTree, wanted: Definition) -> list[str]:
+    """What of the request can't be had on this machine, or has no meaning here."""
+    return [*cgroups.check(limits(wanted.host)), *ports.check(wanted.config, wanted.host)]
 
 
 def write(

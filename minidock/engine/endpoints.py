@@ -156,12 +156,16 @@ class Endpoints:
             ),
         )
 
-    def _way_out(self, endpoints: Mapping[str, EndpointRecord]) -> IPv4Address | None:
-        """The gateway of the first network, by name, that leads anywhere: Docker's order."""
+    def way_out(self, endpoints: Mapping[str, EndpointRecord]) -> EndpointRecord | None:
+        """The endpoint on the first network, by name, that leads anywhere: Docker's order."""
         for name in sorted(endpoints):
             if not self._networks.find(name).internal:
-                return IPv4Address(endpoints[name].gateway)
+                return endpoints[name]
         return None
+
+    def _way_out(self, endpoints: Mapping[str, EndpointRecord]) -> IPv4Address | None:
+        end = self.way_out(endpoints)
+        return IPv4Address(end.gateway) if end else None
 
     def release(self, container_id: str) -> None:
         """Unplugs a container from everything and gives its addresses back; blocking, idempotent."""
@@ -224,6 +228,7 @@ class Endpoints:
             self._parts.containers.change(container, networks=networks, endpoints=endpoints)
             self._add_host(container, endpoint)
             self.publish(container, "connect", {network.name: endpoint})
+            await self._parts.ports.follow(container, self.way_out(endpoints))
 
     async def _plug_live(
         self, container: Container, network: NetworkRecord, wish: EndpointWish, pidfd: int
@@ -272,6 +277,7 @@ class Endpoints:
             self._parts.containers.change(container, networks=networks, endpoints=endpoints)
             if endpoint:
                 self.publish(container, "disconnect", {network.name: endpoint})
+                await self._parts.ports.follow(container, self.way_out(endpoints))
 
     # ---- /etc/hosts of a container that runs ------------------------------------------------------------------------
 

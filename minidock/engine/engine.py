@@ -102,7 +102,7 @@ class Engine:
         image = parts.images.resolve(request.config.image)
         request, networks = self.endpoints.settle(request)
         definition = replace(create.definition(request, image, ident), networks=networks)
-        warnings = parts.cgroups.check(create.limits(definition.host))
+        warnings = create.warnings(parts.cgroups, definition)
         directory = parts.settings.container_directory(ident)
         container = create.write(parts.containers, parts.volumes, directory, ident, name, definition)
         self._lifecycle.publish(container, "create")
@@ -249,7 +249,7 @@ class Engine:
         parts, ident = self._parts, names.new_id()
         image = parts.images.resolve(request.config.image)
         definition = create.definition(self.endpoints.settle(request)[0], image, ident)
-        warnings = parts.cgroups.check(create.limits(definition.host))
+        warnings = create.warnings(parts.cgroups, definition)
         container = Container(ident, "plan", times.now(), definition)
         cgroup = parts.cgroups.path(ident)
         joins = definition.host.network_mode != "host"

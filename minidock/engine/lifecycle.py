@@ -75,6 +75,9 @@ class Lifecycle:
             undo.push_async_callback(asyncio.to_thread, parts.cgroups.remove, container.id)
             joined = await self._endpoints.join(container, undo, fds_of_start)
             bundle.write_etc_files(container, directory, joined.endpoints, self._host_gateway())
+            if way_out := self._endpoints.way_out(joined.endpoints):
+                undo.push_async_callback(self._unpublish, container)
+                await parts.ports.publish(container, way_out)
             _forget_volatile(directory)
             place = bundle.Place(settings, parts.images, cgroup, parts.accounts, bool(joined.fds))
             plan = container_plan(bundle.container_spec(container, image, place))
@@ -101,6 +104,10 @@ class Lifecycle:
     def _host_gateway(self) -> str:
         """What ``--add-host NAME:host-gateway`` means: the host as containers reach it."""
         return str(self._parts.bridge.gateway.ip) if self._parts.bridge else ""
+
+    async def _unpublish(self, container: Container) -> None:
+        self._parts.ports.withdraw(container)
+        await asyncio.to_thread(self._parts.ports.settle)
 
     def _running(
         self, container: Container, live: Live, monitor: Monitor, endpoints: dict[str, EndpointRecord]
@@ -166,6 +173,7 @@ class Lifecycle:
         """running → exited: the state, the events, the waiters, and everything that belonged to the run is let go."""
         parts = self._parts
         oom = parts.cgroups.oom_killed(container.id)
+        parts.ports.withdraw(container)
         live.letting_go = self._let_go(container)
         endpoints, started = container.state.endpoints, container.state.started_at
         finished = times.parse_rfc3339(ended.finished) or times.now()
@@ -204,6 +212,7 @@ class Lifecycle:
         parts = self._parts
         try:
             parts.cgroups.remove(container.id)
+            parts.ports.settle()
             self._endpoints.release(container.id)
         except (OSError, Error) as error:
             log.error("container %s has ended, and something of it could not be let go: %s", short(container), error)

@@ -22,6 +22,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from minidock.engine.codec import key
+from minidock.network.ports import PublishedPort
 
 
 @dataclass(frozen=True)
@@ -310,6 +311,7 @@ class State:
     finished_at: int = 0
     endpoints: dict[str, EndpointRecord] = field(default_factory=dict)  # by the network's name, while it runs
     networks: dict[str, EndpointWish] | None = None  # once connect or disconnect changed what create had
+    ports: tuple[PublishedPort, ...] = ()  # published; written before the kernel is told
 
     @property
     def endpoint(self) -> EndpointRecord | None:

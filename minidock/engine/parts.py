@@ -12,6 +12,7 @@ from minidock.cgroup.tree import CgroupTree
 from minidock.db import Database
 from minidock.engine.containers import Containers
 from minidock.engine.events import Events
+from minidock.engine.ports import Ports
 from minidock.engine.settings import Settings
 from minidock.engine.trash import Trash
 from minidock.engine.users import Accounts
@@ -36,6 +37,7 @@ class Parts:
     bridge: Bridge | None
     no_bridge: str
     monitor_binary: int
+    ports: Ports
     accounts: Accounts = field(default_factory=Accounts)
 
     def the_bridge(self) -> Bridge:

@@ -36,6 +36,8 @@ async def restore(parts: Parts, lifecycle: Lifecycle, endpoints: Endpoints) -> N
         if container.state.status is Status.EXITED and restarts.wanted_at_boot(container):
             parts.containers.change(container, Status.RESTARTING)
             lifecycle.restarts.after(container, 0)
+    if parts.bridge:
+        await parts.ports.restore(parts.bridge.mark)
     lifecycle.restarts.begin()
 
 

@@ -203,10 +203,16 @@ def link_up(index: int) -> Request:
 
 def isolate(port: str) -> Request:
     """bridge link set dev … isolated on: the port reaches the bridge itself and no other isolated port of it."""
-    slave: Attributes = [
-        ("IFLA_INFO_SLAVE_KIND", "bridge"),
-        ("IFLA_INFO_SLAVE_DATA", {"attrs": [("IFLA_BRPORT_ISOLATED", 1)]}),
-    ]
+    return _bridge_port(port, "IFLA_BRPORT_ISOLATED")
+
+
+def hairpin(port: str) -> Request:
+    """bridge link set dev … hairpin on: a frame may leave by the port that it came in by."""
+    return _bridge_port(port, "IFLA_BRPORT_MODE")
+
+
+def _bridge_port(port: str, option: str) -> Request:
+    slave: Attributes = [("IFLA_INFO_SLAVE_KIND", "bridge"), ("IFLA_INFO_SLAVE_DATA", {"attrs": [(option, 1)]})]
     return Request(RTM_NEWLINK, ifinfmsg, {}, [("IFLA_IFNAME", port), ("IFLA_LINKINFO", {"attrs": slave})])
 
 

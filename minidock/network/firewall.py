@@ -1,7 +1,7 @@
 """The packet filter: one nft table for each bridge, written in one transaction and removed in one.
 
     table inet minidock-minidock0
-      forward       from the bridge: accept; to the bridge: answers only, all else dropped
+      forward       from the bridge: accept; to the bridge: answers and published ports only, all else dropped
       postrouting   from the subnet, leaving by another interface: masquerade
 
 The drop keeps the neighbours of this host from routing packets straight to a container's ports, which a host that
@@ -11,7 +11,7 @@ where br_netfilter sends bridged packets through it).
 Living with others: every base chain on a hook sees each packet, and a drop in any of them is final. So our accept can't
 help where Docker or ufw set the FORWARD chain of iptables to drop: containers then have no way out until a rule there
 lets the bridge pass. Nothing here touches the rules of others; ``minidock doctor`` says which rule is missing.
-route_localnet stays as it is: with it, neighbours could reach what listens on 127.0.0.1.
+route_localnet stays as it is but for published ports, which have a table of their own (ports.py).
 
 Serves bridge.py and user.py. See: nft(8). Look: nft list table inet minidock-minidock0. Read next: bridge.py.
 """
@@ -69,7 +69,8 @@ def _forward(bridge: str, policy: Policy) -> str:
         rules += [f'iifname "{bridge}" oifname != "{bridge}" drop', f'oifname "{bridge}" iifname != "{bridge}" drop']
     else:
         established = f'oifname "{bridge}" ct state established,related accept'
-        rules += [f'iifname "{bridge}" accept', established, f'oifname "{bridge}" drop']
+        published = f'oifname "{bridge}" ct status dnat accept'
+        rules += [f'iifname "{bridge}" accept', established, published, f'oifname "{bridge}" drop']
     return "\n        ".join(rules)
 
 

@@ -10,8 +10,9 @@ import pytest
 
 from minidock.api.render import container as render
 from minidock.api.render import image as render_image
-from minidock.engine.model import Container, HostConfig, LogConfig, RestartPolicy, State, Status
+from minidock.engine.model import Config, Container, Definition, HostConfig, LogConfig, RestartPolicy, State, Status
 from minidock.image.model import History, Image
+from minidock.network.ports import PublishedPort
 from minidock.wire import times
 from tests.api.fake import BORN, OLD, WEB, container
 from tests.api.harness import Harness
@@ -104,6 +105,22 @@ def test_inner_objects_of_a_container(api: Harness) -> None:
     assert value["NetworkSettings"]["Ports"] == {} and value["GraphDriver"]["Data"]["MergedDir"] == ""
     assert "SizeRw" not in value
     assert api.request("GET", "/containers/old/json?size=1").json()["SizeRootFs"] == 1984411
+
+
+def test_published_ports_are_shown_beside_those_only_named() -> None:
+    definition = Definition(
+        "", Config(exposed_ports={"80/tcp": {}, "90/udp": {}, "100": {}}), HostConfig(network_mode="x")
+    )
+    ports = tuple(PublishedPort(ip, 8080, "tcp", "172.30.0.2", 80) for ip in ("127.0.0.1", "127.0.0.2"))
+    web = Container(WEB, "web", 0, definition, State(Status.RUNNING, ports=ports))
+    both = [{"HostIp": "127.0.0.1", "HostPort": "8080"}, {"HostIp": "127.0.0.2", "HostPort": "8080"}]
+    assert render.ports(web) == {"80/tcp": both, "90/udp": None, "100/tcp": None}
+    assert render.summary(web, "", {})["Ports"] == [
+        {"IP": "127.0.0.1", "PrivatePort": 80, "PublicPort": 8080, "Type": "tcp"},
+        {"IP": "127.0.0.2", "PrivatePort": 80, "PublicPort": 8080, "Type": "tcp"},
+        {"PrivatePort": 90, "Type": "udp"},
+        {"PrivatePort": 100, "Type": "tcp"},
+    ]
 
 
 def test_a_running_container_shows_its_network_and_its_root(api: Harness) -> None:

@@ -194,7 +194,7 @@ def test_the_image_fills_in_what_is_open() -> None:
         (Config(cmd=("x",)), HostConfig(log_config=LogConfig("json-file", {"max-file": "3"})), InvalidArgument),
         (Config(cmd=("x",)), HostConfig(oom_score_adj=2000), InvalidArgument),
         (Config(cmd=("x",)), HostConfig(auto_remove=True, restart_policy=RestartPolicy("always")), InvalidArgument),
-        (Config(cmd=("x",)), HostConfig(port_bindings={"80/tcp": (PortBinding("", "80"),)}), NotImplemented),
+        (Config(cmd=("x",)), HostConfig(port_bindings={"80/tcp": (PortBinding("::1", "80"),)}), NotImplemented),
         (Config(cmd=("x",)), HostConfig(pid_mode="host"), NotImplemented),
     ],
 )  # fmt: skip

@@ -45,7 +45,7 @@ def summary(container: Container, image: str, network_ids: Mapping[str, str]) ->
         "ImageID": container.definition.image_id,
         "Command": command(container),
         "Created": container.created // times.SECOND,
-        "Ports": _exposed(container) if container.state.alive else [],
+        "Ports": _ports_row(container) if container.state.alive else [],
         "Labels": dict(container.config.labels),
         "State": container.state.status.value,
         "Status": status_text(container.state),
@@ -77,14 +77,28 @@ def status_text(state: State) -> str:
     return f"Exited ({state.exit_code}) {times.ago(state.finished_at)}"
 
 
-def _exposed(container: Container) -> list[dict[str, Any]]:
-    """Ports that the image or the user named; none is published yet."""
-    ports = []
-    for port in container.config.exposed_ports or {}:
-        number, _, protocol = port.partition("/")
-        if number.isdigit():
-            ports.append({"PrivatePort": int(number), "Type": protocol or "tcp"})
-    return ports
+def _ports_row(container: Container) -> list[dict[str, Any]]:
+    """The published ports, and those that the image or the user only named."""
+    rows: list[dict[str, Any]] = []
+    for name, bindings in ports(container).items():
+        number, _, protocol = name.partition("/")
+        inner = {"PrivatePort": int(number), "Type": protocol}
+        rows += [
+            {"IP": one["HostIp"], "PrivatePort": int(number), "PublicPort": int(one["HostPort"]), "Type": protocol}
+            for one in bindings or ()
+        ] or [inner]
+    return rows
+
+
+def ports(container: Container) -> dict[str, list[dict[str, str]] | None]:
+    """Docker's PortMap: ``80/tcp`` → where it is published, or null for a port that is only named."""
+    named = [port if "/" in port else f"{port}/tcp" for port in container.config.exposed_ports or {}]
+    found: dict[str, list[dict[str, str]] | None] = {name: None for name in named if name.split("/")[0].isdigit()}
+    for port in container.state.ports:
+        name = f"{port.port}/{port.protocol}"
+        binding = {"HostIp": port.host_ip, "HostPort": str(port.host_port)}
+        found[name] = [*(found.get(name) or ()), binding]
+    return found
 
 
 def mount(point: MountPoint) -> dict[str, Any]:
@@ -215,12 +229,11 @@ def _network_settings(container: Container, network_ids: Mapping[str, str]) -> d
     state = container.state
     networks = _networks(container, network_ids)
     first = _endpoint(state.endpoints.get("bridge"), "")
-    ports = {port if "/" in port else f"{port}/tcp": None for port in container.config.exposed_ports or {}}
     return {
         "Bridge": "",
         "SandboxID": "",
         "SandboxKey": f"/proc/{state.pid}/ns/net" if state.alive else "",
-        "Ports": ports if state.alive else {},
+        "Ports": ports(container) if state.alive else {},
         "HairpinMode": False,
         "LinkLocalIPv6Address": "",
         "LinkLocalIPv6PrefixLen": 0,
