@@ -8,7 +8,6 @@ after the thing, and drops them all as its last act; so a start that fails at an
 from __future__ import annotations
 
 import asyncio
-import errno
 import functools
 import logging
 import os
@@ -345,8 +344,6 @@ def _as_exec_failure(error: StepFailed, command: str) -> Error:
     """A failed execve is about the command that the user gave, any other step about the machine."""
     if error.step == "execve":
         return ExecFailed(error.path or command, error.errno)
-    if error.step == "workdir" and error.errno in (errno.ENOTDIR, errno.EACCES):
-        error.hint = "give another directory with -w"
     return error
 
 

@@ -26,6 +26,7 @@ from typing import Literal
 from minidock.linux import shim
 from minidock.runtime import control
 from minidock.runtime.control import AttachFlag, Kind, Message
+from minidock.runtime.hints import hint
 from minidock.runtime.exit_record import Exit, lost, read_exit_record
 from minidock.runtime.memfd import load_binary, sealed
 from minidock.runtime.plan import MAGIC
@@ -54,7 +55,7 @@ class StartFailed(StepFailed):
     """A step of a start failed; ``results`` has one entry for each step of the plan (none if it could not be read)."""
 
     def __init__(self, step: str, errno: int, path: str, index: int, results: tuple[StepResult, ...]) -> None:
-        super().__init__(step, errno, path, index)
+        super().__init__(step, errno, path, index, hint(step, errno))
         self.results = results
 
 
