@@ -26,8 +26,8 @@ from typing import Literal
 from minidock.linux import shim
 from minidock.runtime import control
 from minidock.runtime.control import AttachFlag, Kind, Message
-from minidock.runtime.hints import hint
 from minidock.runtime.exit_record import Exit, lost, read_exit_record
+from minidock.runtime.hints import hint
 from minidock.runtime.memfd import load_binary, sealed
 from minidock.runtime.plan import MAGIC
 from minidock.wire.errors import InvalidArgument, ServerError, StepFailed, Unavailable
