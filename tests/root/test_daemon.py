@@ -196,3 +196,20 @@ def test_without_a_daemon_the_client_says_how_to_start_one(tmp_path: Path, daemo
         assert result.code == code
         assert f"{tmp_path}/nosuch.sock" in result.err and "minidockd" in result.err
         assert len(result.err.splitlines()) == 1
+
+
+def test_a_data_root_that_can_t_carry_an_overlay_is_told(daemons: Session) -> None:
+    """An overlay over an overlay: the start fails in one line that says what to do, and leaves nothing."""
+    daemon = Daemon(daemons)
+    layers = daemon.base / "layers"
+    for name in ("lower", "upper", "work"):
+        (layers / name).mkdir(parents=True)
+    mount = f"mount -t overlay none -o lowerdir={layers}/lower,upperdir={layers}/upper,workdir={layers}/work"
+    try:
+        daemon.start(prefix=["unshare", "-m", "sh", "-c", f'{mount} {daemon.data_root} && exec "$@"', "sh"])
+        daemon.load("busybox")
+        result = daemon.cli("run", "--rm", "busybox", "true")
+        assert result.code == 125 and "--data-root" in result.err and len(result.err.splitlines()) == 1
+        assert daemon.cli.ok("ps", "-aq") == ""
+    finally:
+        daemon.close()
