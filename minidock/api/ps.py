@@ -92,7 +92,7 @@ class Selection:
             and wanted.exact("network", container.host.network_mode, *container.networks, *_network_ids(container))
             and wanted.exact("volume", *_volumes(container))
             and wanted.exact("expose", *_ports(container))
-            and wanted.exact("health", "none")
+            and wanted.exact("health", state.health.status if state.health else "none")
             and wanted.flag("is-task") is not True
             and wanted.exact("publish", *_published(container))
         )

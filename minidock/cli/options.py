@@ -38,6 +38,14 @@ _DECLARATIONS = (
     value("--restart", help="Restart policy to apply when a container exits (default no)", default="no"),
     value("--stop-signal", help="Signal to stop the container"),
     value("--stop-timeout", metavar="int", help="Timeout (in seconds) to stop a container"),
+    # whether it is well
+    value("--health-cmd", help="Command to run to check health"),
+    value("--health-interval", metavar="duration", help="Time between running the check (default 30s)"),
+    value("--health-timeout", metavar="duration", help="Maximum time to allow one check to run (default 30s)"),
+    value("--health-retries", metavar="int", help="Consecutive failures needed to report unhealthy (default 3)"),
+    value("--health-start-period", metavar="duration", help="Time in which failures do not count (default 0s)"),
+    value("--health-start-interval", metavar="duration", help="Time between checks in the start period (default 5s)"),
+    flag("--no-healthcheck", help="Disable any container-specified HEALTHCHECK"),
     # what it is called
     value("--name", help="Assign a name to the container"),
     value("-h", "--hostname", help="Container host name"),
@@ -117,11 +125,26 @@ def create_body(image: str, command: Sequence[str], options: Options, console: S
         **_given(
             StopSignal=options["stop_signal"],
             StopTimeout=_one("--stop-timeout", options["stop_timeout"], values.integer),
+            Healthcheck=_healthcheck(options),
         ),
         **_given(ExposedPorts=_exposed(options)),
         "HostConfig": _host_config(options, console),
         "NetworkingConfig": {"EndpointsConfig": {}},
     }
+
+
+def _healthcheck(options: Options) -> Json:
+    wanted = _given(
+        Test=["CMD-SHELL", options["health_cmd"]] if options["health_cmd"] else None,
+        Interval=_one("--health-interval", options["health_interval"], values.duration),
+        Timeout=_one("--health-timeout", options["health_timeout"], values.duration),
+        Retries=_one("--health-retries", options["health_retries"], values.integer),
+        StartPeriod=_one("--health-start-period", options["health_start_period"], values.duration),
+        StartInterval=_one("--health-start-interval", options["health_start_interval"], values.duration),
+    )
+    if wanted and options["no_healthcheck"]:
+        raise BadFlag("--no-healthcheck conflicts with --health-* options")
+    return {"Test": ["NONE"]} if options["no_healthcheck"] else wanted
 
 
 def _host_config(options: Options, console: Sequence[int]) -> Json:

@@ -230,6 +230,13 @@ def integer(text: str) -> int:
         raise InvalidArgument(f"invalid number: {text!r}") from None
 
 
+def duration(text: str) -> int:
+    """``1m30s`` → nanoseconds. Imported when asked for: it takes longer than all other flags together."""
+    from minidock.wire.times import parse_duration
+
+    return parse_duration(text)
+
+
 def cpus(text: str) -> int:
     """``1.5`` → nano CPUs."""
     try:

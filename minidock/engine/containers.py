@@ -36,6 +36,7 @@ class Live:
         self.watcher: asyncio.Task[None] | None = None
         self.letting_go: asyncio.Future[None] | None = None
         self.backoff = 0.0
+        self.probing: asyncio.Task[None] | None = None
 
     def running(self) -> Monitor:
         """The monitor of a container whose state is alive."""

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from minidock.cgroup.limits import Limits
 from minidock.cgroup.tree import CgroupTree
-from minidock.engine import mounts, ports, restarts, rights, users
+from minidock.engine import health, mounts, ports, restarts, rights, users
 from minidock.engine.containers import Containers
 from minidock.engine.model import Config, Container, Definition, HostConfig, LogConfig, MountPoint
 from minidock.engine.requests import CreateRequest
@@ -91,6 +91,7 @@ def merge(config: Config, image: ImageConfig) -> Config:
         labels={**image.labels, **config.labels},
         volumes={path: {} for path in [*image.volumes, *(config.volumes or {})]} or None,
         exposed_ports={port: {} for port in [*image.exposed_ports, *(config.exposed_ports or {})]} or None,
+        healthcheck=health.merge(config.healthcheck, image),
         stop_signal=config.stop_signal or image.stop_signal,
         shell=config.shell or image.shell or None,
     )
@@ -119,8 +120,7 @@ def _check_config(config: Config) -> None:
     if len(config.hostname) > 63 or not all(c.isascii() and (c.isalnum() or c in "-.") for c in config.hostname):
         raise InvalidArgument(f"invalid hostname: {config.hostname!r}", "letters, digits, dots and dashes, 63 at most")
     users.check_syntax(config.user)
-    if config.healthcheck and config.healthcheck.test and config.healthcheck.test[0] != "NONE":
-        raise NotImplemented("health checks are not there yet", "run without --health-cmd")
+    health.check(config.healthcheck)
 
 
 def _check_host(host: HostConfig) -> None:

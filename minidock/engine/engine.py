@@ -22,6 +22,7 @@ from minidock.engine.lifecycle import Lifecycle
 from minidock.engine.model import Container, Status
 from minidock.engine.networks import Networks
 from minidock.engine.parts import Parts
+from minidock.engine.probes import Probes
 from minidock.engine.requests import (
     AttachRequest,
     Created,
@@ -58,6 +59,7 @@ class Engine:
         self.endpoints = Endpoints(parts, self.networks)
         self._lifecycle = Lifecycle(parts, self.endpoints)
         self._execs = Execs(parts, self._lifecycle)
+        self._lifecycle.probe = Probes(parts.containers, self._execs, self._lifecycle.publish).watch
         self._started_at = times.now()
         self.images = parts.images
         self.volumes = parts.volumes
@@ -77,8 +79,9 @@ class Engine:
             live.waiting.close()
             if live.letting_go:
                 await live.letting_go
-            if live.watcher:
-                live.watcher.cancel()
+            for task in (live.watcher, live.probing):
+                if task:
+                    task.cancel()
             if live.monitor:
                 live.monitor.close()
         await asyncio.to_thread(self._parts.trash.close)

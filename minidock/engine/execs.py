@@ -11,7 +11,8 @@ import logging
 import os
 import socket
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
 
 from minidock.engine import bundle
 from minidock.engine.attach import Client
@@ -22,7 +23,7 @@ from minidock.engine.requests import ExecRequest, ExecSession, Hijack
 from minidock.engine.restarts import check_not_restarting
 from minidock.runtime.monitor import Monitor
 from minidock.runtime.plan import encode, exec_plan
-from minidock.wire import frames, names
+from minidock.wire import detach, frames, names
 from minidock.wire.errors import Conflict, Error, ExecFailed, InvalidArgument, NotFound, StepFailed
 
 log = logging.getLogger(__name__)
@@ -48,6 +49,7 @@ class Execs:
             raise InvalidArgument(
                 f"the working directory '{request.working_dir}' is invalid, it needs to be an absolute path"
             )
+        detach.parse(request.detach_keys)
         session = ExecSession(names.new_id(), container.id, request)
         self._sessions[session.id] = session
         self._publish(container, session, "exec_create: " + " ".join(request.cmd))
@@ -81,6 +83,33 @@ class Execs:
             with _telling(hijack, session, tty) as client:
                 await self._start(container, session, tty, console_size, client)
             undo.pop_all()
+
+    async def capture(self, container: Container, request: ExecRequest, seconds: float, most: int) -> tuple[int, str]:
+        """Runs a command to its end: (exit code, its output, cut at ``most`` bytes).
+
+        Raises TimeoutError after so many seconds; the command is killed then.
+        """
+        ident, output, parser = self.create(container, request), bytearray(), frames.FrameParser()
+        ours, theirs = socket.socketpair()
+        for end in (ours, theirs):
+            end.setblocking(False)
+        try:
+            async with asyncio.timeout(seconds):
+                await self.start(ident, False, None, _Collected(theirs))
+                while data := await asyncio.get_running_loop().sock_recv(ours, 1 << 16):
+                    for _, payload in parser.feed(data):
+                        output += payload[: most + 1 - len(output)]
+        except TimeoutError:
+            if ident in self._monitors:
+                with suppress(ProcessLookupError):
+                    self._monitors[ident].signal(9)
+            raise
+        finally:
+            ours.close()
+            theirs.close()
+        code = self._sessions[ident].exit_code
+        text = output[:most].decode(errors="replace") + ("..." if len(output) > most else "")
+        return -1 if code is None else code, text
 
     async def _start(
         self, container: Container, session: ExecSession, tty: bool, size: tuple[int, ...] | None, client: Client | None
@@ -141,6 +170,16 @@ class Execs:
         self._lifecycle.publish(container, action, execID=session.id, **attributes)
 
 
+@dataclass(frozen=True)
+class _Collected:
+    """Stands for a client's connection: one end of a socket pair of the daemon's own."""
+
+    sock: socket.socket
+
+    def upgrade(self, multiplexed: bool) -> tuple[socket.socket, bytes]:
+        return self.sock, b""
+
+
 def _check_running(container: Container) -> None:
     if container.state.status is Status.PAUSED:
         raise Conflict(f"Container {container.name} is paused, unpause the container before exec")
@@ -163,7 +202,13 @@ def _telling(hijack: Hijack | None, session: ExecSession, tty: bool) -> Iterator
     sock, early = hijack.upgrade(multiplexed=not tty)
     with sock.dup() as ours:
         client = Client(
-            sock, request.attach_stdin, request.attach_stdout, request.attach_stderr, not tty, _NO_KEYS, early
+            sock,
+            request.attach_stdin,
+            request.attach_stdout,
+            request.attach_stderr,
+            not tty,
+            _keys(request, tty),
+            early,
         )
         try:
             yield client
@@ -173,7 +218,9 @@ def _telling(hijack: Hijack | None, session: ExecSession, tty: bool) -> Iterator
             _tell(ours, error, tty)
 
 
-_NO_KEYS = b""
+def _keys(request: ExecRequest, tty: bool) -> bytes:
+    """Only a terminal's keys are watched for: in a pipe these bytes are data."""
+    return detach.parse(request.detach_keys) if tty else b""
 
 
 def _tell(sock: socket.socket, error: Error, tty: bool) -> None:

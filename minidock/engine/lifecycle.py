@@ -11,10 +11,11 @@ import asyncio
 import functools
 import logging
 import os
+from collections.abc import Callable
 from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 
-from minidock.engine import bundle, create, pausing, reports
+from minidock.engine import bundle, create, health, pausing, reports
 from minidock.engine.containers import Live
 from minidock.engine.endpoints import Endpoints
 from minidock.engine.model import Container, EndpointRecord, Status
@@ -40,6 +41,7 @@ class Lifecycle:
         self._endpoints = endpoints
         self.removed: Recent[WaitResult] = Recent(1000)
         self.failed_starts: Recent[tuple[StepReport, ...]] = Recent(20)
+        self.probe: Callable[[Container, Live], None] | None = None
 
     # Start
 
@@ -118,6 +120,7 @@ class Lifecycle:
             exit_code=0,
             error="",
             oom_killed=False,
+            health=health.at_start(container.config),
             started_at=times.now(),
             finished_at=container.state.finished_at,
             endpoints=endpoints,
@@ -157,6 +160,8 @@ class Lifecycle:
         live.monitor = monitor
         live.finished = asyncio.Event()
         live.watcher = asyncio.get_running_loop().create_task(self._watch(container, live, monitor))
+        if self.probe:
+            self.probe(container, live)
 
     async def _watch(self, container: Container, live: Live, monitor: Monitor) -> None:
         ended = await monitor.exited
@@ -177,9 +182,12 @@ class Lifecycle:
         endpoints, started = container.state.endpoints, container.state.started_at
         finished = times.parse_rfc3339(ended.finished) or times.now()
         again = wanted(container, ended.code)
+        if live.probing:
+            live.probing.cancel()
         parts.containers.change(
             container, Status.RESTARTING if again else Status.EXITED, pid=0, exit_code=ended.code, error=ended.error,
             oom_killed=oom, finished_at=finished, endpoints={}, restart_count=container.state.restart_count + again,
+            health=health.at_end(container.state),
         )  # fmt: skip
         if live.monitor:
             live.monitor.release()

@@ -297,6 +297,25 @@ TRANSITIONS: dict[Status, frozenset[Status]] = {
 
 
 @dataclass(frozen=True)
+class ProbeResult:
+    """What one probe of a health check said; -1 where it could not be run to its end. Times in nanoseconds."""
+
+    start: int = 0
+    end: int = 0
+    exit_code: int = 0
+    output: str = ""
+
+
+@dataclass(frozen=True)
+class Health:
+    """What a container's health check has found: starting, healthy or unhealthy, and the latest results."""
+
+    status: str = "starting"
+    failing_streak: int = 0
+    log: tuple[ProbeResult, ...] = ()
+
+
+@dataclass(frozen=True)
 class State:
     """Where a container stands. Times in nanoseconds since the epoch, 0 for never; pid 0 unless it runs."""
 
@@ -307,6 +326,7 @@ class State:
     oom_killed: bool = False
     restart_count: int = 0
     stopped_by_hand: bool = False
+    health: Health | None = None
     started_at: int = 0
     finished_at: int = 0
     endpoints: dict[str, EndpointRecord] = field(default_factory=dict)  # by the network's name, while it runs

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from minidock.engine.codec import encode
-from minidock.engine.model import Container, EndpointRecord, EndpointWish, MountPoint, State, Status
+from minidock.engine.model import Container, EndpointRecord, EndpointWish, Health, MountPoint, State, Status
 from minidock.engine.network_requests import PREDEFINED, dns_names
 from minidock.wire import times
 
@@ -64,7 +64,7 @@ def command(container: Container) -> str:
 def status_text(state: State) -> str:
     """``Up 3 seconds``, ``Exited (1) 2 minutes ago``: composed here, because clients only print it."""
     if state.alive:
-        suffix = " (Paused)" if state.status is Status.PAUSED else ""
+        suffix = " (Paused)" if state.status is Status.PAUSED else _health_text(state.health)
         return f"Up {times.human_duration(times.now() - state.started_at)}{suffix}"
     if state.status is Status.RESTARTING:
         return f"Restarting ({state.exit_code}) {times.ago(state.finished_at)}"
@@ -75,6 +75,12 @@ def status_text(state: State) -> str:
     if not state.started_at:
         return "Created"
     return f"Exited ({state.exit_code}) {times.ago(state.finished_at)}"
+
+
+def _health_text(health: Health | None) -> str:
+    if health is None:
+        return ""
+    return " (health: starting)" if health.status == "starting" else f" ({health.status})"
 
 
 def _ports_row(container: Container) -> list[dict[str, Any]]:
@@ -188,7 +194,7 @@ def inspect(container: Container, place: Place) -> dict[str, Any]:
 
 
 def _state(state: State) -> dict[str, Any]:
-    return {
+    value: dict[str, Any] = {
         "Status": state.status.value,
         "Running": state.up,
         "Paused": state.status is Status.PAUSED,
@@ -201,6 +207,15 @@ def _state(state: State) -> dict[str, Any]:
         "StartedAt": times.rfc3339(state.started_at),
         "FinishedAt": times.rfc3339(state.finished_at),
     }
+    return value if state.health is None else {**value, "Health": _health(state.health)}
+
+
+def _health(health: Health) -> dict[str, Any]:
+    log = [
+        {"Start": times.rfc3339(r.start), "End": times.rfc3339(r.end), "ExitCode": r.exit_code, "Output": r.output}
+        for r in health.log
+    ]
+    return {"Status": health.status, "FailingStreak": health.failing_streak, "Log": log}
 
 
 def _without_empty(value: dict[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
@@ -211,6 +226,8 @@ def _without_empty(value: dict[str, Any], names: tuple[str, ...]) -> dict[str, A
 def _config(container: Container) -> dict[str, Any]:
     value = encode(container.config)
     value["NetworkDisabled"] = value["NetworkDisabled"] or None
+    if value["Healthcheck"]:
+        value["Healthcheck"] = {name: element for name, element in value["Healthcheck"].items() if element}
     return _without_empty(value, _LEFT_OUT_OF_CONFIG)
 
 
