@@ -12,6 +12,7 @@ from pathlib import Path
 
 from minidock.engine import create, mounts, rights, users
 from minidock.engine.model import Config, Container, EndpointRecord
+from minidock.engine.names import named, resolv_conf
 from minidock.engine.requests import ExecRequest
 from minidock.engine.settings import Settings
 from minidock.image.model import Image
@@ -172,8 +173,7 @@ def write_etc_files(
         hosts = etc.render_hosts(config.hostname, addresses, extra, config.domainname)
         resolv = ""
     if host.network_mode != "host" or host.dns or host.dns_search or host.dns_options:
-        text = etc.host_resolv_conf()
-        resolv = etc.render_resolv_conf(text, host.dns or (), host.dns_search or (), host.dns_options or ())
+        resolv = resolv_conf(host, named(endpoints))
     for name, text in (("hosts", hosts), ("hostname", etc.render_hostname(config.hostname)), ("resolv.conf", resolv)):
         path = directory / name
         path.write_text(text)

@@ -19,6 +19,7 @@ from typing import Any
 
 from minidock.engine import codec, network_requests
 from minidock.engine.model import Config, Container, EndpointRecord, EndpointWish, HostConfig
+from minidock.engine.names import Resolvers, named, resolv_conf
 from minidock.engine.network_requests import NetworkRecord
 from minidock.engine.networks import Networks
 from minidock.engine.parts import Parts
@@ -46,6 +47,7 @@ class Endpoints:
     def __init__(self, parts: Parts, networks: Networks) -> None:
         self._parts = parts
         self._networks = networks
+        self.resolvers = Resolvers(parts, networks)
 
     # ---- create -----------------------------------------------------------------------------------------------------
 
@@ -122,6 +124,8 @@ class Endpoints:
         for network, wish in found:
             endpoints[network.name] = await self._plug(container, network, wish, f"eth{len(endpoints)}", fd)
         await asyncio.to_thread(veth.route, fd, self._way_out(endpoints))
+        undo.callback(self.resolvers.close, container.id)
+        await self.resolvers.update(container, list(endpoints), fd)
         return Joined([fd], endpoints)
 
     def _shared(self, mode: str) -> int:
@@ -192,9 +196,16 @@ class Endpoints:
 
     def publish(self, container: Container, action: str, endpoints: Mapping[str, EndpointRecord]) -> None:
         """``connect`` or ``disconnect``, an event for each endpoint."""
+        self.resolvers.directory.forget()
         for name, endpoint in endpoints.items():
             attributes = {"container": container.id, "name": name, "type": "bridge"}
             self._parts.events.publish("network", action, endpoint.network_id, attributes)
+
+    async def adopt(self) -> None:
+        """At the daemon's start: the resolvers of containers that run on."""
+        containers = self._parts.containers
+        running = [one for one in containers.all() if one.state.alive and containers.live(one).monitor]
+        await asyncio.gather(*(self.resolvers.adopt(one, containers.live(one).running().pidfd) for one in running))
 
     def members(self, network: NetworkRecord) -> dict[str, tuple[Container, EndpointRecord | None]]:
         """The running containers of a network, by id; those on host and none have no endpoint."""
@@ -227,6 +238,7 @@ class Endpoints:
             networks = {**networks, network.name: wish}
             self._parts.containers.change(container, networks=networks, endpoints=endpoints)
             self._add_host(container, endpoint)
+            self._write_resolv_conf(container)
             self.publish(container, "connect", {network.name: endpoint})
             await self._parts.ports.follow(container, self.way_out(endpoints))
 
@@ -239,6 +251,7 @@ class Endpoints:
             endpoint = await self._plug(container, network, wish, interface, pidfd)
             way = self._way_out({**container.state.endpoints, network.name: endpoint})
             await asyncio.to_thread(veth.route, pidfd, way)
+            await self.resolvers.update(container, [*container.state.endpoints, network.name], pidfd)
         except BaseException:
             await asyncio.to_thread(self._release_one, container, network)
             raise
@@ -276,10 +289,17 @@ class Endpoints:
                 self._drop_host(container, endpoint)
             self._parts.containers.change(container, networks=networks, endpoints=endpoints)
             if endpoint:
+                await self.resolvers.update(container, list(endpoints), live.running().pidfd)
+                self._write_resolv_conf(container)
                 self.publish(container, "disconnect", {network.name: endpoint})
                 await self._parts.ports.follow(container, self.way_out(endpoints))
 
-    # ---- /etc/hosts of a container that runs ------------------------------------------------------------------------
+    # ---- the files in /etc of a container that runs -----------------------------------------------------------------
+
+    def _write_resolv_conf(self, container: Container) -> None:
+        """Its networks have changed, and with them who answers for names."""
+        path = self._parts.settings.container_directory(container.id) / "resolv.conf"
+        path.write_text(resolv_conf(container.host, named(container.state.endpoints)))
 
     def _hosts(self, container: Container) -> Path:
         return self._parts.settings.container_directory(container.id) / "hosts"

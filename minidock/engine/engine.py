@@ -15,7 +15,9 @@ from pathlib import Path
 from typing import BinaryIO
 
 from minidock.engine import bundle, create, info, logs, reports, top
+from minidock.engine.archives import Archives
 from minidock.engine.attach import Client
+from minidock.engine.distribution import Distribution
 from minidock.engine.endpoints import Endpoints
 from minidock.engine.execs import Execs
 from minidock.engine.lifecycle import Lifecycle
@@ -61,9 +63,11 @@ class Engine:
         self._execs = Execs(parts, self._lifecycle)
         self._lifecycle.probe = Probes(parts.containers, self._execs, self._lifecycle.publish).watch
         self._started_at = times.now()
+        self.archives = Archives(parts)
         self.images = parts.images
         self.volumes = parts.volumes
         self.events = parts.events
+        self.distribution = Distribution(parts.images, parts.events)
 
     async def restore(self) -> None:
         """At the daemon's start, before the first request."""
@@ -84,6 +88,7 @@ class Engine:
                     task.cancel()
             if live.monitor:
                 live.monitor.close()
+        self.endpoints.resolvers.close_all()
         await asyncio.to_thread(self._parts.trash.close)
 
     # Containers
@@ -144,6 +149,7 @@ class Engine:
         container = self.container(reference)
         before = container.name
         self._parts.containers.rename(container, names.check_name(name))
+        self.endpoints.resolvers.directory.forget()
         self._lifecycle.publish(container, "rename", oldName=f"/{before}")
 
     def wait(self, reference: str, condition: str) -> asyncio.Future[WaitResult]:

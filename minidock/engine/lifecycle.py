@@ -213,6 +213,7 @@ class Lifecycle:
         as removed is gone.
         """
         self._parts.cgroups.kill(container.id)
+        self._endpoints.resolvers.close(container.id)
         return asyncio.get_running_loop().run_in_executor(None, self._take_down, container)
 
     def _take_down(self, container: Container) -> None:

@@ -32,6 +32,7 @@ async def restore(parts: Parts, lifecycle: Lifecycle, endpoints: Endpoints) -> N
         except (Error, OSError) as error:
             log.error("container %s: not restored: %s", short(container), error)
     await _sweep(parts, endpoints)
+    await endpoints.adopt()
     for container in parts.containers.all():
         if container.state.status is Status.EXITED and restarts.wanted_at_boot(container):
             parts.containers.change(container, Status.RESTARTING)
