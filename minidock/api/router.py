@@ -16,7 +16,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from minidock.api import containers, execs, extensions, images, networks, streams, system, volumes
+from minidock.api import containers, distribution, execs, extensions, images, networks, streams, system, volumes
 from minidock.api.request import Request, decode
 from minidock.api.response import Answer
 from minidock.wire.errors import InvalidArgument, NotFound
@@ -73,8 +73,10 @@ ROUTES: tuple[Route, ...] = (
     Route("GET", "/images/json", images.list_),
     Route("POST", "/images/create", images.create),
     Route("POST", "/images/load", images.load),
+    Route("GET", "/images/get", distribution.save),
     Route("GET", "/images/{image*}/json", images.inspect),
     Route("GET", "/images/{image*}/history", images.history),
+    Route("GET", "/images/{image*}/get", distribution.save),
     Route("POST", "/images/{image*}/tag", images.tag),
     Route("DELETE", "/images/{image*}", images.remove),
     # volumes
@@ -114,9 +116,7 @@ ROUTES: tuple[Route, ...] = (
     Route("PUT", "/containers/{c}/archive", system.not_here),
     Route("POST", "/commit", system.not_here),
     Route("POST", "/build", system.not_here),
-    Route("GET", "/images/get", system.not_here),
     Route("GET", "/images/search", system.not_here),
-    Route("GET", "/images/{image*}/get", system.not_here),
     Route("POST", "/images/{image*}/push", system.not_here),
     Route("GET", "/system/df", system.not_here),
     *(Route("POST", f"/{noun}/prune", system.not_here) for noun in ("containers", "images", "volumes")),

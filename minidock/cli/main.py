@@ -45,6 +45,7 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
     "Images": {
         "images": ("images", "List images"),
         "pull": ("image", "Download an image from a registry"),
+        "save": ("distribution", "Save images to a tar archive (streamed to standard output by default)"),
         "load": ("image", "Load images from a tar archive or standard input"),
         "import": ("image", "Import the contents of a tarball to create an image"),
         "tag": ("image", "Create a tag TARGET_IMAGE that refers to SOURCE_IMAGE"),

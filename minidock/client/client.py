@@ -280,6 +280,10 @@ class Client:
         """Progress lines; ``archive`` is what `docker save` or an OCI layout in a tar gives."""
         return self._progress("/images/load", {"quiet": quiet, "platform": platform}, archive)
 
+    def save(self, images: Sequence[str]) -> Response:
+        """An archive of images, to be read piece by piece."""
+        return self.request("GET", "/images/get", {"names": list(images)})
+
     def import_image(self, rootfs: Iterator[bytes], query: Query) -> str:
         """The new image's id; ``query``: repo, tag, message, changes (a list)."""
         *_, last = self._progress("/images/create", {"fromSrc": "-", **query}, rootfs)

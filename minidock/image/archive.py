@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from typing import BinaryIO
 
@@ -22,10 +22,11 @@ from minidock.image import digest as digests
 from minidock.image.content import BlobWriter, Content
 from minidock.image.jsonio import Fields, parse
 from minidock.image.tarstream import TarStream
-from minidock.wire.errors import InvalidArgument
+from minidock.wire.errors import Error, InvalidArgument
 
 MAX_MEMBERS = 20_000
 MAX_TABLE = 4 << 20  # manifest.json, index.json
+MAX_KEPT = 256 << 10  # a manifest beside manifest.json
 MAX_LINKS = 8
 NESTED = 3  # an index in an index in an index
 
@@ -99,12 +100,24 @@ class Archive:
         items = parse(table.read(MAX_TABLE, "manifest.json"), "manifest.json", MAX_TABLE)
         if not isinstance(items, list):
             raise InvalidArgument("read manifest.json: not a list")
-        found = []
+        found, kept = [], self._kept_manifests()
         for fields in (Fields(item, "manifest.json") for item in items):
             data = self.need(fields.text("Config"), "config").read(configs.MAX_CONFIG, "image config")
             layers = tuple(self.need(name, "layer") for name in fields.texts("Layers"))
             names = tuple(_tagged(name) for name in fields.texts("RepoTags"))
-            found.append(_found(data, layers, (), names))
+            own = kept.get((digests.of(data), *(layer.digest for layer in layers)))
+            found.append(_found(data, layers, (own,) if own else (), names))
+        return found
+
+    def _kept_manifests(self) -> dict[tuple[str, ...], Member]:
+        """Of an archive that is an OCI layout, too: its manifests, by the digests of config and layers."""
+        found: dict[tuple[str, ...], Member] = {}
+        for name, member in self._members.items():
+            if name.startswith("blobs/") and member.writer.size <= MAX_KEPT:
+                data = member.read(MAX_KEPT, "manifest")
+                with suppress(Error):
+                    if b"layers" in data and isinstance(inner := manifest.parse(data), manifest.Manifest):
+                        found[(inner.config.digest, *(layer.digest for layer in inner.layers))] = member
         return found
 
     def _oci_images(self, table: Member) -> list[Found]:

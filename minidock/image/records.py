@@ -97,6 +97,11 @@ class Records:
                 connection.execute("INSERT OR IGNORE INTO manifests VALUES (?,?,?)", (one, ident, manifests[0]))
         return ident
 
+    def manifests(self, ident: str) -> list[str]:
+        """The digests of the manifests and indexes that an image came by."""
+        rows = self._db.query("SELECT DISTINCT digest FROM manifests WHERE image = ? ORDER BY digest", (ident,))
+        return [row["digest"] for row in rows]
+
     def delete_image(self, ident: str) -> None:
         """Forgets an image with all its names."""
         with self._db.transaction() as connection:
@@ -118,6 +123,14 @@ class Records:
     def digests(self, ident: str) -> list[reference.Reference]:
         rows = self._db.query("SELECT reference FROM digests WHERE image = ? ORDER BY reference", (ident,))
         return [reference.parse(row["reference"]) for row in rows]
+
+    def tagged(self, name: str) -> list[tuple[reference.Reference, str]]:
+        """All tags of a (canonical) repository, with the ids of their images."""
+        rows = self._db.query(
+            "SELECT reference, image FROM tags WHERE substr(reference, 1, ?) = ? ORDER BY reference",
+            (len(name) + 1, f"{name}:"),
+        )
+        return [(reference.parse(row["reference"]), row["image"]) for row in rows]
 
     def named(self, ref: reference.Reference) -> str | None:
         """The id of the image that a reference names. A digest counts more than a tag beside it, as for Docker."""

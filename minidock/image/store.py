@@ -4,6 +4,7 @@
     resolve list tag remove      records.py (rows), removal.py (Docker's rules for rmi)
     pull                         pull.py, registry.py
     load import_rootfs           archive.py, imports.py
+    save                         package.py, save.py
     lowers layers_dir            layers.py, unpack.py
 
 An image exists from the moment its row is committed, which is after all its layers are in place; whatever a crash
@@ -14,13 +15,13 @@ from __future__ import annotations
 
 import builtins
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from minidock.db import Database
-from minidock.image import archive, config, digest, durable, imports, layers, reference
+from minidock.image import archive, config, digest, durable, imports, layers, reference, save
 from minidock.image.content import CHUNK, Content
 from minidock.image.layers import Layers
 from minidock.image.model import Auth, Image, ImageConfig, RegistryConfig, Removed
@@ -173,6 +174,12 @@ class ImageStore:
                 if name:
                     self._records.tag(name, ident)
         return self.resolve(ident)
+
+    # How they go
+
+    def save(self, refs: Sequence[str]) -> Generator[bytes, None, None]:
+        """A tar of images as ``docker save`` writes it, made as it is read; close it if it isn't read to its end."""
+        return save.write(self._records, self._content, self._layers, save.choose(self._records, refs))
 
     def _add(self, data: bytes, parsed: config.ParsedConfig, manifests: Sequence[str] = ()) -> str:
         rows = [self._layers.present(name) for name in layers.names(parsed.diff_ids)]
