@@ -153,6 +153,12 @@ async def rename(engine: Engine, request: Request) -> Answer:
     return NO_CONTENT
 
 
+async def update(engine: Engine, request: Request) -> Answer:
+    """POST /containers/{c}/update: a HostConfig's limits and restart policy, at the top level"""
+    wish = decode(HostConfig, await request.json())
+    return json_answer({"Warnings": await engine.updates.update(request.name, wish) or None})
+
+
 async def remove(engine: Engine, request: Request) -> Answer:
     """DELETE /containers/{c}"""
     if request.flag("link"):

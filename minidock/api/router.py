@@ -58,6 +58,7 @@ ROUTES: tuple[Route, ...] = (
     Route("POST", "/containers/{c}/pause", containers.pause),
     Route("POST", "/containers/{c}/unpause", containers.unpause),
     Route("POST", "/containers/{c}/rename", containers.rename),
+    Route("POST", "/containers/{c}/update", containers.update),
     Route("DELETE", "/containers/{c}", containers.remove),
     # containers: what comes out of them, what goes into them
     Route("POST", "/containers/{c}/attach", streams.attach),
@@ -108,7 +109,6 @@ ROUTES: tuple[Route, ...] = (
     ),
     # what Docker has and minidock has not: said plainly, so that a user of the docker CLI knows
     Route("GET", "/containers/{c}/stats", system.not_here),
-    Route("POST", "/containers/{c}/update", system.not_here),
     Route("GET", "/containers/{c}/changes", system.not_here),
     Route("GET", "/containers/{c}/export", system.not_here),
     Route("GET", "/containers/{c}/archive", system.not_here),

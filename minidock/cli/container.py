@@ -87,6 +87,38 @@ def kill_command(containers: Sequence[str], signal: str) -> int:
     return each(containers, kill)
 
 
+@verb("pause")
+@argument("containers", _CONTAINERS, nargs=-1, required=True)
+def pause_command(containers: Sequence[str]) -> int:
+    """Pause all processes within one or more containers"""
+
+    def pause(daemon: Client, name: str) -> str:
+        daemon.pause(name)
+        return name
+
+    return each(containers, pause)
+
+
+@verb("unpause")
+@argument("containers", _CONTAINERS, nargs=-1, required=True)
+def unpause_command(containers: Sequence[str]) -> int:
+    """Unpause all processes within one or more containers"""
+
+    def unpause(daemon: Client, name: str) -> str:
+        daemon.unpause(name)
+        return name
+
+    return each(containers, unpause)
+
+
+@verb("rename")
+@argument("container", "CONTAINER")
+@argument("name", "NEW_NAME")
+def rename_command(container: str, name: str) -> None:
+    """Rename a container"""
+    client().rename(container, name)
+
+
 @verb("rm")
 @argument("containers", _CONTAINERS, nargs=-1, required=True)
 @flag("-f", "--force", help="Force the removal of a running container (uses SIGKILL)")

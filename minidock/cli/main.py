@@ -40,6 +40,10 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "stop": ("container", "Stop running containers"),
         "restart": ("container", "Restart containers"),
         "kill": ("container", "Kill running containers"),
+        "pause": ("container", "Pause all processes of containers"),
+        "unpause": ("container", "Let paused containers run again"),
+        "rename": ("container", "Rename a container"),
+        "update": ("update", "Change limits and restart policy of containers"),
         "rm": ("container", "Remove containers"),
     },
     "Images": {

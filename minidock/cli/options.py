@@ -23,6 +23,19 @@ def _many(*names: str, help: str) -> Callable[[Function], Function]:
     return value(*names, metavar="list", multiple=True, help=help)
 
 
+_LIMITS = (
+    value("-m", "--memory", metavar="bytes", help="Memory limit"),
+    value("--memory-swap", metavar="bytes", help="Limit of memory plus swap: '-1' to enable unlimited swap"),
+    value("--memory-reservation", metavar="bytes", help="Memory soft limit"),
+    value("--cpus", metavar="decimal", help="Number of CPUs"),
+    value("-c", "--cpu-shares", metavar="int", help="CPU shares (relative weight)"),
+    value("--cpu-period", metavar="int", help="Limit CPU CFS (Completely Fair Scheduler) period"),
+    value("--cpu-quota", metavar="int", help="Limit CPU CFS (Completely Fair Scheduler) quota"),
+    value("--cpuset-cpus", help="CPUs in which to allow execution (0-3, 0,1)"),
+    value("--cpuset-mems", help="Memory nodes in which to allow execution (0-3, 0,1)"),
+    value("--pids-limit", metavar="int", help="Limit the number of processes (-1 for unlimited)"),
+)
+
 _DECLARATIONS = (
     # the process
     flag("-i", "--interactive", help="Keep STDIN open even if not attached"),
@@ -60,16 +73,7 @@ _DECLARATIONS = (
     flag("--read-only", help="Mount the container's root filesystem as read only"),
     value("--shm-size", metavar="bytes", help="Size of /dev/shm"),
     # limits
-    value("-m", "--memory", metavar="bytes", help="Memory limit"),
-    value("--memory-swap", metavar="bytes", help="Limit of memory plus swap: '-1' to enable unlimited swap"),
-    value("--memory-reservation", metavar="bytes", help="Memory soft limit"),
-    value("--cpus", metavar="decimal", help="Number of CPUs"),
-    value("-c", "--cpu-shares", metavar="int", help="CPU shares (relative weight)"),
-    value("--cpu-period", metavar="int", help="Limit CPU CFS (Completely Fair Scheduler) period"),
-    value("--cpu-quota", metavar="int", help="Limit CPU CFS (Completely Fair Scheduler) quota"),
-    value("--cpuset-cpus", help="CPUs in which to allow execution (0-3, 0,1)"),
-    value("--cpuset-mems", help="Memory nodes in which to allow execution (0-3, 0,1)"),
-    value("--pids-limit", metavar="int", help="Limit the number of processes (-1 for unlimited)"),
+    *_LIMITS,
     _many("--ulimit", help="Ulimit options: TYPE=SOFT[:HARD]"),
     value("--oom-score-adj", metavar="int", help="Tune the host's OOM preferences (-1000 to 1000)"),
     # rights
@@ -102,6 +106,13 @@ def container_options(function: Function) -> Function:
     return function
 
 
+def limit_options(function: Function) -> Function:
+    """Declares the flags of the limits alone, which `update` has too."""
+    for declare in reversed(_LIMITS):
+        function = declare(function)
+    return function
+
+
 def create_body(image: str, command: Sequence[str], options: Options, console: Sequence[int] = (0, 0)) -> Json:
     """The body of ``POST /containers/create``. ``console``: rows and columns of the terminal. Raises BadFlag."""
     attached = _attached(options)
@@ -124,7 +135,7 @@ def create_body(image: str, command: Sequence[str], options: Options, console: S
         "Labels": _labels(options),
         **_given(
             StopSignal=options["stop_signal"],
-            StopTimeout=_one("--stop-timeout", options["stop_timeout"], values.integer),
+            StopTimeout=one("--stop-timeout", options["stop_timeout"], values.integer),
             Healthcheck=_healthcheck(options),
         ),
         **_given(ExposedPorts=_exposed(options)),
@@ -136,11 +147,11 @@ def create_body(image: str, command: Sequence[str], options: Options, console: S
 def _healthcheck(options: Options) -> Json:
     wanted = _given(
         Test=["CMD-SHELL", options["health_cmd"]] if options["health_cmd"] else None,
-        Interval=_one("--health-interval", options["health_interval"], values.duration),
-        Timeout=_one("--health-timeout", options["health_timeout"], values.duration),
-        Retries=_one("--health-retries", options["health_retries"], values.integer),
-        StartPeriod=_one("--health-start-period", options["health_start_period"], values.duration),
-        StartInterval=_one("--health-start-interval", options["health_start_interval"], values.duration),
+        Interval=one("--health-interval", options["health_interval"], values.duration),
+        Timeout=one("--health-timeout", options["health_timeout"], values.duration),
+        Retries=one("--health-retries", options["health_retries"], values.integer),
+        StartPeriod=one("--health-start-period", options["health_start_period"], values.duration),
+        StartInterval=one("--health-start-interval", options["health_start_interval"], values.duration),
     )
     if wanted and options["no_healthcheck"]:
         raise BadFlag("--no-healthcheck conflicts with --health-* options")
@@ -152,10 +163,12 @@ def _host_config(options: Options, console: Sequence[int]) -> Json:
         Binds=[entry for text in options["volume"] if (entry := values.bind(text)) is not None],
         Mounts=_each("--mount", options["mount"], values.mount),
         Tmpfs=dict(_each("--tmpfs", options["tmpfs"], values.tmpfs)),
-        ShmSize=_one("--shm-size", options["shm_size"], parse_bytes),
-        OomScoreAdj=_one("--oom-score-adj", options["oom_score_adj"], values.integer),
+        ShmSize=one("--shm-size", options["shm_size"], parse_bytes),
+        OomScoreAdj=one("--oom-score-adj", options["oom_score_adj"], values.integer),
         ContainerIDFile=options["cidfile"],
         GroupAdd=list(options["group_add"]),
+        Ulimits=_each("--ulimit", options["ulimit"], values.ulimit),
+        Init=options["init"] or None,
         PortBindings=_port_bindings(options),
         PublishAllPorts=options["publish_all"] or None,
     )
@@ -171,23 +184,22 @@ def _host_config(options: Options, console: Sequence[int]) -> Json:
             "Config": dict(_each("--log-opt", options["log_opt"], values.label)),
         },
     }
-    return wanted | _limits(options) | _rights(options) | _names(options)
+    return wanted | limits(options) | _rights(options) | _names(options)
 
 
-def _limits(options: Options) -> Json:
+def limits(options: Options) -> Json:
+    """The keys of HostConfig for the limits that were given."""
     return _given(
-        Memory=_one("-m, --memory", options["memory"], parse_bytes),
-        MemorySwap=_one("--memory-swap", options["memory_swap"], values.memory_or_unlimited),
-        MemoryReservation=_one("--memory-reservation", options["memory_reservation"], parse_bytes),
-        NanoCpus=_one("--cpus", options["cpus"], values.cpus),
-        CpuShares=_one("-c, --cpu-shares", options["cpu_shares"], values.integer),
-        CpuPeriod=_one("--cpu-period", options["cpu_period"], values.integer),
-        CpuQuota=_one("--cpu-quota", options["cpu_quota"], values.integer),
+        Memory=one("-m, --memory", options["memory"], parse_bytes),
+        MemorySwap=one("--memory-swap", options["memory_swap"], values.memory_or_unlimited),
+        MemoryReservation=one("--memory-reservation", options["memory_reservation"], parse_bytes),
+        NanoCpus=one("--cpus", options["cpus"], values.cpus),
+        CpuShares=one("-c, --cpu-shares", options["cpu_shares"], values.integer),
+        CpuPeriod=one("--cpu-period", options["cpu_period"], values.integer),
+        CpuQuota=one("--cpu-quota", options["cpu_quota"], values.integer),
         CpusetCpus=options["cpuset_cpus"],
         CpusetMems=options["cpuset_mems"],
-        PidsLimit=_one("--pids-limit", options["pids_limit"], values.integer),
-        Ulimits=_each("--ulimit", options["ulimit"], values.ulimit),
-        Init=options["init"] or None,
+        PidsLimit=one("--pids-limit", options["pids_limit"], values.integer),
     )
 
 
@@ -231,7 +243,8 @@ def _given(**keys: Any) -> Json:
     return {key: wanted for key, wanted in keys.items() if wanted is not None and wanted not in ("", [], {})}
 
 
-def _one(name: str, text: str | None, parse: Callable[[str], Any]) -> Any:
+def one(name: str, text: str | None, parse: Callable[[str], Any]) -> Any:
+    """The parsed value of a flag; None if it was not given. Raises BadFlag."""
     return None if text is None else parsed(name, text, parse)
 
 

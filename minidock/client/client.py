@@ -203,6 +203,19 @@ class Client:
     def kill(self, container: str, signal: str = "") -> None:
         self._do("POST", f"{_container(container)}/kill", {"signal": signal})
 
+    def rename(self, container: str, name: str) -> None:
+        self._do("POST", f"{_container(container)}/rename", {"name": name})
+
+    def pause(self, container: str) -> None:
+        self._do("POST", f"{_container(container)}/pause")
+
+    def unpause(self, container: str) -> None:
+        self._do("POST", f"{_container(container)}/unpause")
+
+    def update(self, container: str, wish: Json) -> list[str]:
+        """Changes limits and restart policy; the daemon's warnings."""
+        return list(self._object("POST", f"{_container(container)}/update", body=wish).get("Warnings") or [])
+
     def remove(self, container: str, force: bool = False, volumes: bool = False) -> None:
         self._do("DELETE", _container(container), {"force": force, "v": volumes})
 

@@ -141,6 +141,12 @@ class Containers:
         self._db.execute("UPDATE containers SET state = ? WHERE id = ?", row, durable=False)
         container.state = state
 
+    def redefine(self, container: Container, definition: Definition) -> None:
+        """Writes another definition: limits and restart policy may change during a container's life."""
+        row = (json.dumps(codec.encode(definition)), container.id)
+        self._db.execute("UPDATE containers SET config = ? WHERE id = ?", row)
+        container.definition = definition
+
     def rename(self, container: Container, name: str) -> None:
         """Gives it another name, which must be free."""
         self.check_free(name)

@@ -40,7 +40,7 @@ def definition(request: CreateRequest, image: Image, ident: str) -> Definition:
     config = merge(request.config, image.config)
     config = dataclasses.replace(config, hostname=config.hostname or _default_hostname(host, ident))
     _check_config(config)
-    _check_host(host)
+    check_host(host)
     ports.check(config, host)
     command = [*(config.entrypoint or ()), *(config.cmd or ())]
     if not command or not command[0]:
@@ -123,7 +123,8 @@ def _check_config(config: Config) -> None:
     health.check(config.healthcheck)
 
 
-def _check_host(host: HostConfig) -> None:
+def check_host(host: HostConfig) -> None:
+    """Raises InvalidArgument for what can't be, NotImplemented for what minidock has not."""
     for field, words in _NOT_HERE:
         if getattr(host, field):
             raise NotImplemented(f"{words}: not there yet in minidock", "run without it")

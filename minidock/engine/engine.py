@@ -39,6 +39,7 @@ from minidock.engine.requests import (
 )
 from minidock.engine.restarts import check_not_restarting
 from minidock.engine.restore import restore
+from minidock.engine.updates import Updates
 from minidock.engine.waits import check as check_condition
 from minidock.engine.waits import done
 from minidock.image.model import Auth, Image, Removed
@@ -60,6 +61,7 @@ class Engine:
         self._lifecycle = Lifecycle(parts, self.endpoints)
         self._execs = Execs(parts, self._lifecycle)
         self._lifecycle.probe = Probes(parts.containers, self._execs, self._lifecycle.publish).watch
+        self.updates = Updates(parts, self._lifecycle)
         self._started_at = times.now()
         self.images = parts.images
         self.volumes = parts.volumes

@@ -351,7 +351,10 @@ class State:
 
 @dataclass(frozen=True)
 class Definition:
-    """What never changes after create, and is written to the database before anything else exists."""
+    """What was asked for, written to the database before anything else exists.
+
+    Only ``update`` changes it, and of it the limits and the restart policy.
+    """
 
     image_id: str
     config: Config
