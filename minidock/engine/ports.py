@@ -134,17 +134,18 @@ class Ports:
             for wish in wanted:
                 held.ports += (self._allocate(wish, endpoint.address, held),)
             self._containers.change(container, ports=held.ports)
-            await asyncio.to_thread(self._open, container.id, endpoint.endpoint_id)
+            await asyncio.to_thread(self._open, held.ports, container.id, endpoint.endpoint_id)
         except Error as error:
             self.withdraw(container)
             where = f"endpoint {container.name} ({endpoint.endpoint_id})"
             message = f"driver failed programming external connectivity on {where}: {error.message}"
             raise ServerError(message, error.hint) from None
 
-    def _open(self, *idents: str) -> None:
+    def _open(self, ports: tuple[PublishedPort, ...], *idents: str) -> None:
         """``idents``: of container and endpoint, one of which the port on the bridge is named after."""
         kernel.hairpin([port_name(ident) for ident in idents])
         self.settle()
+        kernel.forget_flows(ports)
 
     def _allocate(self, wish: Wish, address: str, held: _Held) -> PublishedPort:
         """The first port that can be had. Raises ServerError for a single one that is taken, by the one who has it."""

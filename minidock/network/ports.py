@@ -31,7 +31,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Interface
 from pathlib import Path
 
-from minidock.linux import netlink, nft
+from minidock.linux import conntrack, netlink, nft
 from minidock.linux.netlink import Netlink
 from minidock.linux.reason import reason
 from minidock.wire.errors import Unavailable
@@ -203,6 +203,15 @@ def hairpin(names: Iterable[str]) -> None:
             except OSError as error:
                 if error.errno != errno.ENODEV:
                     raise Unavailable(f"publish ports: hairpin mode of {name}: {reason(error)}") from error
+
+
+def forget_flows(ports: Iterable[PublishedPort]) -> None:
+    """So that who asked before, or asked the last one who had the port, is led to the container, too (UDP alone)."""
+    if numbers := {port.host_port for port in ports if port.protocol == "udp"}:
+        try:
+            conntrack.forget_udp(numbers)
+        except OSError as error:
+            log.warning("published ports: clients that asked before may have to wait: %s", reason(error))
 
 
 def hold(protocol: str, address: str, port: int) -> socket.socket | None:

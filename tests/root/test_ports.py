@@ -162,6 +162,21 @@ def test_from_everywhere_and_the_server_sees_who_asks(world: World, kind: socket
         assert server.peer(world.netns(container), gateway, 8080) == gateway
 
 
+def test_a_client_that_asked_too_early_is_answered_as_soon_as_the_port_is_there(world: World) -> None:
+    """The kernel takes a UDP client's packets for one flow, and would treat all as it did the first."""
+    world.neighbour()
+    client = within(world.outside, lambda: listen(4444, socket.SOCK_DGRAM))
+    world.undo.callback(client.close)
+    for _ in range(2):
+        client.sendto(b"too early", (HOST, 5353))
+        ident = world.run("-p", "5353:53/udp")
+        server = world.server(ident, 53, socket.SOCK_DGRAM)
+        client.sendto(b"question", (HOST, 5353))
+        assert server.socket.recvfrom(100) == (b"question", (NEIGHBOUR, 4444))
+        server.socket.close()
+        world.daemon.cli.ok("rm", "-f", ident)
+
+
 def test_a_published_port_opens_nothing_else(world: World) -> None:
     """A neighbour with a route to the containers reaches the port by the host's address, and none directly."""
     outside = world.neighbour()
