@@ -19,6 +19,14 @@ OUR_CALLS = """
     int md_setns(int fd, int nstype);
     int md_unshare(int flags);
     int md_overlay_view(const char *base, const char *lowers);
+    struct md_tree {
+        const char *base, *lowers, *upper, *work, *place;
+        int readonly_root;
+        int count;
+        const char *const *sources, *const *targets;
+        const int *readonly;
+    };
+    int md_container_tree(const struct md_tree *tree);
 """
 
 # seccomp.h, as of libseccomp 2.5; "..." is filled in by the compiler.
@@ -46,8 +54,8 @@ ffibuilder = FFI()
 ffibuilder.cdef(OUR_CALLS + LIBSECCOMP)
 ffibuilder.set_source(
     "minidock._shim",
-    '#include <seccomp.h>\n#include "shim.h"\n',
-    sources=[str(CSRC / name) for name in ("shim.c", "overlay.c", "util.c")],
+    '#include <seccomp.h>\n#include "shim.h"\n#include "tree.h"\n',
+    sources=[str(CSRC / name) for name in ("shim.c", "overlay.c", "path.c", "tree.c", "util.c")],
     include_dirs=[str(CSRC)],
     libraries=["seccomp"],
     define_macros=[("_GNU_SOURCE", "")],

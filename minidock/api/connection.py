@@ -302,10 +302,10 @@ class Connection:
 
     # -- what a request may ask of its connection ----------------------------------------------------------------------
 
-    def stream(self, content_type: str) -> Stream:
+    def stream(self, content_type: str, headers: tuple[tuple[str, str], ...] = ()) -> Stream:
         """Begins a streamed response."""
         chunked = self._http.their_http_version != b"1.0"
-        self._stream = Stream(self._socket, response.stream_head(content_type, chunked), chunked)
+        self._stream = Stream(self._socket, response.stream_head(content_type, chunked, headers), chunked)
         return self._stream
 
     def hijack(self, upgrade: bool, version: tuple[int, int]) -> Hijacked:

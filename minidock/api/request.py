@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import io
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, Protocol
 from urllib.parse import unquote_to_bytes
 
@@ -33,7 +33,7 @@ class Exchange(Protocol):
     async def read(self) -> bytes:
         """The next piece of the body, b"" at its end."""
 
-    def stream(self, content_type: str) -> Stream:
+    def stream(self, content_type: str, headers: tuple[tuple[str, str], ...] = ()) -> Stream:
         """Begins a streamed response; nothing is sent until the stream is opened or written to."""
 
     def follow(self) -> None:
@@ -157,11 +157,19 @@ class Request:
 
     def reader(self) -> io.BufferedReader:
         """The body as a blocking file, for a thread: archives are read while they come in, not collected."""
-        return io.BufferedReader(_BodyFile(self._exchange), 1 << 18)
+        return io.BufferedReader(_BodyFile(self.piece), 1 << 18)
 
-    def stream(self, content_type: str = JSON) -> Stream:
+    async def piece(self) -> bytes:
+        """The next piece of the body, b"" at its end. Raises ClientGone if nothing comes for long."""
+        try:
+            async with asyncio.timeout(STALL_SECONDS):
+                return await self._exchange.read()
+        except TimeoutError:
+            raise ClientGone(f"nothing of the body came for {STALL_SECONDS} seconds") from None
+
+    def stream(self, content_type: str = JSON, headers: tuple[tuple[str, str], ...] = ()) -> Stream:
         """Begins a streamed response."""
-        return self._exchange.stream(content_type)
+        return self._exchange.stream(content_type, headers)
 
     def follow(self) -> None:
         """From here on the end of input means that nobody listens any more, and cancels the handler."""
@@ -175,8 +183,8 @@ class Request:
 class _BodyFile(io.RawIOBase):
     """Reads pieces of a body on the event loop from a thread that waits for them."""
 
-    def __init__(self, exchange: Exchange) -> None:
-        self._exchange = exchange
+    def __init__(self, piece: Callable[[], Coroutine[Any, Any, bytes]]) -> None:
+        self._piece = piece
         self._loop = asyncio.get_running_loop()
         self._rest = memoryview(b"")
         self._ended = False
@@ -192,10 +200,3 @@ class _BodyFile(io.RawIOBase):
         buffer[:count] = self._rest[:count]
         self._rest = self._rest[count:]
         return count
-
-    async def _piece(self) -> bytes:
-        try:
-            async with asyncio.timeout(STALL_SECONDS):
-                return await self._exchange.read()
-        except TimeoutError:
-            raise ClientGone(f"nothing of the body came for {STALL_SECONDS} seconds") from None

@@ -92,10 +92,10 @@ def whole(answer: Answer, close: bool, without_body: bool) -> bytes:
     return head(answer.status, fields) + body
 
 
-def stream_head(content_type: str, chunked: bool) -> bytes:
+def stream_head(content_type: str, chunked: bool, headers: tuple[tuple[str, str], ...] = ()) -> bytes:
     """The head of a stream: chunked, or ended by the end of the connection for a client of HTTP/1.0."""
     end = ("Transfer-Encoding", "chunked") if chunked else ("Connection", "close")
-    return head(200, (("Content-Type", content_type), ("Date", _date()), end))
+    return head(200, (*headers, ("Content-Type", content_type), ("Date", _date()), end))
 
 
 def _date() -> str:

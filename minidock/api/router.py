@@ -16,7 +16,18 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from minidock.api import containers, distribution, execs, extensions, images, networks, streams, system, volumes
+from minidock.api import (
+    archives,
+    containers,
+    distribution,
+    execs,
+    extensions,
+    images,
+    networks,
+    streams,
+    system,
+    volumes,
+)
 from minidock.api.request import Request, decode
 from minidock.api.response import Answer
 from minidock.wire.errors import InvalidArgument, NotFound
@@ -65,6 +76,12 @@ ROUTES: tuple[Route, ...] = (
     Route("POST", "/containers/{c}/wait", streams.wait),
     Route("GET", "/containers/{c}/logs", streams.logs),
     Route("POST", "/containers/{c}/resize", streams.resize),
+    # containers: their files
+    Route("GET", "/containers/{c}/changes", archives.changes),
+    Route("GET", "/containers/{c}/export", archives.export),
+    Route("HEAD", "/containers/{c}/archive", archives.stat),
+    Route("GET", "/containers/{c}/archive", archives.get),
+    Route("PUT", "/containers/{c}/archive", archives.put),
     # more processes in a container
     Route("POST", "/containers/{c}/exec", execs.create),
     Route("POST", "/exec/{e}/start", execs.start),
@@ -109,11 +126,6 @@ ROUTES: tuple[Route, ...] = (
     ),
     # what Docker has and minidock has not: said plainly, so that a user of the docker CLI knows
     Route("GET", "/containers/{c}/stats", system.not_here),
-    Route("GET", "/containers/{c}/changes", system.not_here),
-    Route("GET", "/containers/{c}/export", system.not_here),
-    Route("GET", "/containers/{c}/archive", system.not_here),
-    Route("HEAD", "/containers/{c}/archive", system.not_here),
-    Route("PUT", "/containers/{c}/archive", system.not_here),
     Route("POST", "/commit", system.not_here),
     Route("POST", "/build", system.not_here),
     Route("GET", "/images/search", system.not_here),

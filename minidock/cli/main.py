@@ -45,6 +45,8 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "rename": ("container", "Rename a container"),
         "update": ("update", "Change limits and restart policy of containers"),
         "rm": ("container", "Remove containers"),
+        "diff": ("files", "Show what a container has changed in its image's files"),
+        "export": ("files", "Export a container's files as a tar archive"),
     },
     "Images": {
         "images": ("images", "List images"),

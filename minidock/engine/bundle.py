@@ -157,6 +157,11 @@ def _mounts(container: Container, directory: Path) -> tuple[Filesystem | Bind, .
     return (*system, *mounts.tmpfs_mounts(host), *generated, *mounts.binds(container.definition.mounts))
 
 
+def bind_mounts(container: Container, directory: Path) -> tuple[Bind, ...]:
+    """What of the host a start mounts into the container: its volumes, its binds, its files in /etc."""
+    return tuple(mount for mount in _mounts(container, directory) if isinstance(mount, Bind))
+
+
 def write_etc_files(
     container: Container, directory: Path, endpoints: dict[str, EndpointRecord], host_gateway: str
 ) -> None:

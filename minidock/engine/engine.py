@@ -15,7 +15,9 @@ from pathlib import Path
 from typing import BinaryIO
 
 from minidock.engine import bundle, create, info, logs, reports, top
+from minidock.engine.archives import Archives
 from minidock.engine.attach import Client
+from minidock.engine.distribution import Distribution
 from minidock.engine.endpoints import Endpoints
 from minidock.engine.execs import Execs
 from minidock.engine.lifecycle import Lifecycle
@@ -63,9 +65,11 @@ class Engine:
         self._lifecycle.probe = Probes(parts.containers, self._execs, self._lifecycle.publish).watch
         self.updates = Updates(parts, self._lifecycle)
         self._started_at = times.now()
+        self.archives = Archives(parts)
         self.images = parts.images
         self.volumes = parts.volumes
         self.events = parts.events
+        self.distribution = Distribution(parts.images, parts.events)
 
     async def restore(self) -> None:
         """At the daemon's start, before the first request."""

@@ -53,6 +53,8 @@ async def _restore(parts: Parts, lifecycle: Lifecycle, container: Container) -> 
             # The daemon went between the start and writing it down; the start itself was whole.
             parts.containers.change(container, Status.RUNNING, pid=monitor.pid, error="", exit_code=0)
         live.monitor = monitor
+        if container.state.status is Status.RUNNING:  # frozen for a copy, or to be paused, when the daemon went
+            await asyncio.to_thread(parts.cgroups.thaw, container.id)
         lifecycle.watch(container, live, monitor)
         log.info("container %s: runs on, pid %d", short(container), monitor.pid)
     elif container.state.alive:

@@ -51,10 +51,10 @@ def show(parts: Parts) -> str:
 
 
 class Directories:
-    """The directories below ``root``. ``replace_whiteout`` makes one where the layer has a whiteout."""
+    """The directories below ``root``, a path or an fd. ``replace_whiteout`` makes one where a whiteout is."""
 
-    def __init__(self, root: Path, replace_whiteout: Callable[[int, bytes], None]) -> None:
-        self.root = os.open(root, _DIRECTORY)
+    def __init__(self, root: Path | int, replace_whiteout: Callable[[int, bytes], None]) -> None:
+        self.root = os.open(".", _DIRECTORY, dir_fd=root) if isinstance(root, int) else os.open(root, _DIRECTORY)
         self._replace_whiteout = replace_whiteout
         self._kept: dict[Parts, int] = {}
         self.creating = True

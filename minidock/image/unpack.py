@@ -46,7 +46,7 @@ class Unpacker:
 
     def __init__(self, root: Path, aside: Path) -> None:
         self._dirs = Directories(root, self._replace_whiteout)
-        self._root, self._aside, self._buried = root, os.open(aside, os.O_PATH | os.O_CLOEXEC), 0
+        self._root, self._aside, self._buried = str(root), os.open(aside, os.O_PATH | os.O_CLOEXEC), 0
         self._times: dict[Parts, int] = {}
         self._size = self._unchecked = 0
 
@@ -72,6 +72,11 @@ class Unpacker:
             return
         if not (0 <= entry.uid <= MAX_ID and 0 <= entry.gid <= MAX_ID):
             raise InvalidArgument(f"unpack {show(parts)}: owner {entry.uid}:{entry.gid} is out of range")
+        self._by_kind(parts, entry, stream)
+
+    # What an entry becomes
+
+    def _by_kind(self, parts: Parts, entry: Entry, stream: TarStream) -> None:
         if entry.isdir():
             self._directory(parts, entry)
         elif not parts:
@@ -86,8 +91,6 @@ class Unpacker:
             self._node(parts, entry)
         else:
             raise InvalidArgument(f"unpack {show(parts)}: unknown kind of tar entry {entry.type!r}")
-
-    # What an entry becomes
 
     def _directory(self, parts: Parts, entry: Entry) -> None:
         if parts:
@@ -137,7 +140,7 @@ class Unpacker:
         os.utime(name, ns=(_time(entry),) * 2, dir_fd=parent, follow_symlinks=False)
 
     def _hard_link(self, parts: Parts, entry: Entry) -> None:
-        target = split(entry.linkname)
+        target = self._place(entry.linkname)
         if not target or target == parts:
             raise InvalidArgument(f"unpack {show(parts)}: hard link to {show(target)}")
 
@@ -183,6 +186,10 @@ class Unpacker:
         return True
 
     # The common parts
+
+    def _place(self, name: str) -> Parts:
+        """Where a name of the archive lies in the root."""
+        return split(name)
 
     def _make(self, parts: Parts, create: Callable[[int, bytes], Made]) -> Made:
         """Creates an entry by name in its directory; what is in its place is moved aside first."""
@@ -276,7 +283,7 @@ def _explained(error: Exception, name: str) -> Error:
         reason = os.strerror(error.errno).lower()
         if isinstance(
             error, (PermissionError, FileExistsError, FileNotFoundError, NotADirectoryError, IsADirectoryError)
-        ):
+        ) or error.errno in (errno.EROFS, errno.EBUSY):
             return InvalidArgument(f"unpack {name[:200]!r}: {reason}")
         return ServerError(f"unpack {name[:200]!r}: {reason}")
     return InvalidArgument(f"unpack {name[:200]!r}: a number out of range")

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from minidock.wire.errors import NotFound
 from tests.api.fake import FRESH, IMAGE, OLD, TTY, WEB
 from tests.api.harness import Harness
 
@@ -160,10 +161,18 @@ def test_head_of_ping_settles_the_version(api: Harness) -> None:
     assert api.request("GET", "/_ping").body == b"OK"
 
 
+class NoFiles:
+    """An engine's archives, of containers without any."""
+
+    async def stat(self, name: str, path: str) -> None:
+        raise NotFound(f"Could not find the file {path} in container {name}")
+
+
 def test_head_elsewhere_is_404_without_a_body(api: Harness) -> None:
+    api.engine.archives = NoFiles()  # type: ignore[attr-defined]
     with api.talk() as talker:
         talker.ask("HEAD", "/containers/nosuch/archive?path=%2Fa")
-        assert talker.reply("HEAD").status == 501
+        assert talker.reply("HEAD").status == 404
         talker.ask("HEAD", "/info")
         assert talker.reply("HEAD").status == 404
         talker.ask("GET", "/_ping")
