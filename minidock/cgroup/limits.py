@@ -2,6 +2,7 @@
 
     Docker                      file              value
     --memory                    memory.max        bytes
+                                memory.oom.group  1: who runs out of memory ends whole, not by one process
     --memory-swap               memory.swap.max   Docker counts memory + swap, the kernel swap alone: the difference
     --memory-reservation        memory.low        bytes that are reclaimed last
     --cpus, --cpu-quota/period  cpu.max           "QUOTA PERIOD" in microseconds
@@ -66,6 +67,7 @@ _NO = "Your kernel does not support {} or the cgroup is not mounted. {}"
 _MISSING = {
     "memory.max": _NO.format("memory limit capabilities", "Limitation discarded"),
     "memory.swap.max": _NO.format("swap limit capabilities", "Memory limited without swap"),
+    "memory.oom.group": _NO.format("memory limit capabilities", "Limitation discarded"),
     "memory.low": _NO.format("memory soft limit capabilities", "Limitation discarded"),
     "cpu.max": _NO.format("CPU CFS scheduler", "CPU limit discarded"),
     "cpu.weight": _NO.format("CPU shares", "Shares discarded"),
@@ -83,6 +85,7 @@ def settings(limits: Limits) -> list[Setting]:
     wanted = {
         "memory.swap.max": _swap_max(limits),
         "memory.max": _amount(limits.memory or None),
+        "memory.oom.group": "1" if limits.memory else None,
         "memory.low": _amount(limits.memory_reservation or None),
         "cpu.max": _cpu_max(limits),
         "cpu.weight": str(weight(limits.cpu_shares)) if limits.cpu_shares else None,

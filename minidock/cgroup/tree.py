@@ -328,7 +328,8 @@ def _remove_below(path: Path) -> None:
                 waiting.pop()
                 if waiting:
                     here = _step(here, "..")
-                    os.rmdir(names.pop(), dir_fd=here)
+                    with contextlib.suppress(FileNotFoundError):  # somebody else removes it, too
+                        os.rmdir(names.pop(), dir_fd=here)
     finally:
         os.close(here)
 

@@ -74,6 +74,7 @@ _DECLARATIONS = (
     value("--shm-size", metavar="bytes", help="Size of /dev/shm"),
     # limits
     *_LIMITS,
+    value("--memory-swappiness", metavar="int", help="Tune container memory swappiness (cgroup v1 only)"),
     _many("--ulimit", help="Ulimit options: TYPE=SOFT[:HARD]"),
     value("--oom-score-adj", metavar="int", help="Tune the host's OOM preferences (-1000 to 1000)"),
     # rights
@@ -81,6 +82,14 @@ _DECLARATIONS = (
     _many("--cap-drop", help="Drop Linux capabilities"),
     flag("--privileged", help="Give extended privileges to this container"),
     _many("--security-opt", help="Security options: no-new-privileges, seccomp=unconfined, seccomp=FILE"),
+    _many("--device", help="Add a host device to the container: HOST[:CONTAINER][:rwm]"),
+    _many("--device-cgroup-rule", help="Add a rule to the cgroup allowed devices list, such as 'c 188:* rwm'"),
+    _many("--sysctl", help="Sysctl options: NAME=VALUE"),
+    # namespaces
+    value("--cgroupns", help="Cgroup namespace to use: host or private"),
+    value("--ipc", help="IPC mode to use: private, shareable, none, host or container:NAME"),
+    value("--pid", help="PID namespace to use: host or container:NAME"),
+    value("--uts", help="UTS namespace to use: host"),
     # network
     _many("-p", "--publish", help="Publish a container's port to the host: [[ADDRESS:]PORT:]PORT[/PROTOCOL]"),
     flag("-P", "--publish-all", help="Publish all exposed ports to random ports"),
@@ -208,6 +217,14 @@ def _rights(options: Options) -> Json:
         CapAdd=_each("--cap-add", options["cap_add"], values.capability),
         CapDrop=_each("--cap-drop", options["cap_drop"], values.capability),
         SecurityOpt=_each("--security-opt", options["security_opt"], values.security_option),
+        Devices=_each("--device", options["device"], values.device),
+        DeviceCgroupRules=_each("--device-cgroup-rule", options["device_cgroup_rule"], values.device_rule),
+        Sysctls=dict(_each("--sysctl", options["sysctl"], values.label)),
+        MemorySwappiness=one("--memory-swappiness", options["memory_swappiness"], values.integer),
+        CgroupnsMode=options["cgroupns"],
+        IpcMode=options["ipc"],
+        PidMode=options["pid"],
+        UTSMode=options["uts"],
     )
 
 

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from _socket import AF_INET, AF_INET6, inet_pton
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from minidock.wire.devices import parse_device
 from minidock.wire.errors import InvalidArgument
 from minidock.wire.units import parse_bytes
 
@@ -22,6 +24,7 @@ _ULIMITS = frozenset(
     "as core cpu data fsize locks memlock msgqueue nice nofile nproc rss rtprio rttime sigpending stack".split()
 )
 _PROPAGATIONS = frozenset(("private", "rprivate", "slave", "rslave", "shared", "rshared"))
+_DEVICE_RULE = re.compile(r"[acb] (\d+|\*):(\d+|\*) [rwm]{1,3}", re.ASCII)
 _TRUE = frozenset(("1", "t", "T", "true", "TRUE", "True", ""))
 _FALSE = frozenset(("0", "f", "F", "false", "FALSE", "False"))
 
@@ -272,6 +275,19 @@ def capability(text: str) -> str:
     """``sys_admin`` → ``CAP_SYS_ADMIN``; ``ALL`` stays."""
     name = text.strip().upper()
     return name if name == "ALL" or name.startswith("CAP_") else f"CAP_{name}"
+
+
+def device(text: str) -> Json:
+    """``/dev/fuse``, ``/dev/sda:/dev/xvda:r``: an entry for Devices."""
+    found = parse_device(text)
+    return {"PathOnHost": found.source, "PathInContainer": found.target, "CgroupPermissions": found.access}
+
+
+def device_rule(text: str) -> str:
+    """``c 188:* rwm``, in docker's words where it is not; the daemon judges the numbers."""
+    if not _DEVICE_RULE.fullmatch(text):
+        raise InvalidArgument(f"invalid device cgroup format '{text}'", 'write TYPE MAJOR:MINOR ACCESS, "c 188:* rwm"')
+    return text
 
 
 def security_option(text: str) -> str:

@@ -15,6 +15,7 @@ from minidock.runtime import capabilities, devices
 from minidock.runtime.devices import DeviceNode, DeviceRule
 from minidock.runtime.seccomp import SeccompProfile, compile_profile
 from minidock.runtime.spec import Rlimit
+from minidock.wire.devices import DeviceMapping, check_mapping
 from minidock.wire.errors import InvalidArgument, NotImplemented
 
 _SYSCTL = re.compile(r"[a-z0-9_]+(\.[a-zA-Z0-9_*/-]+)+", re.ASCII)
@@ -123,8 +124,8 @@ def sysctls(host: HostConfig) -> dict[str, str]:
     return {**({} if host.network_mode == "host" else _NETWORK_DEFAULTS), **(host.sysctls or {})}
 
 
-def _mapping(source: str, target: str, access: str) -> devices.DeviceMapping:
-    return devices.check_mapping(devices.DeviceMapping(source, target or source, access or "rwm"))
+def _mapping(source: str, target: str, access: str) -> DeviceMapping:
+    return check_mapping(DeviceMapping(source, target or source, access or "rwm"))
 
 
 def device_access(host: HostConfig) -> tuple[tuple[DeviceNode, ...], tuple[DeviceRule, ...]]:
@@ -132,7 +133,7 @@ def device_access(host: HostConfig) -> tuple[tuple[DeviceNode, ...], tuple[Devic
     nodes, rules = list(devices.DEFAULT_NODES), list(devices.DEFAULT_RULES)
     if host.privileged:
         taken = {node.path for node in nodes} | {"/dev/console", "/dev/ptmx"}
-        everything = devices.host_nodes(devices.DeviceMapping("/dev", "/dev"))
+        everything = devices.host_nodes(DeviceMapping("/dev", "/dev"))
         skip = ("/dev/pts/", "/dev/shm/", "/dev/mqueue/")
         nodes += [node for node in everything if node.path not in taken and not node.path.startswith(skip)]
         return tuple(nodes), devices.PRIVILEGED_RULES

@@ -4,8 +4,9 @@ A device node is a name for a (type, major, minor) triple; who can open the node
 keep CAP_MKNOD, because packages make nodes, so what holds it off the host's disks is not the missing node but the
 device controller of its cgroup: the kernel asks a small program of ours at each open and mknod of a device.
 
-This module holds the default nodes and rules (Docker's and runc's, less /dev/net/tun), the parsers of ``--device`` and
-``--device-cgroup-rule``, and the lookup of a host device. ``device_bpf.py`` turns the rules into the program.
+This module holds the default nodes and rules (Docker's and runc's, less /dev/net/tun), the parser of
+``--device-cgroup-rule`` (that of ``--device`` is wire/devices.py), and the lookup of a host device. ``device_bpf.py``
+turns the rules into the program.
 
 Serves runtime/plan.py (steps ``mknod``, ``symlink`` and ``devices``) and the engine.
 See: Documentation/admin-guide/cgroup-v2.rst ("Device controller"), mknod(2), devices.txt.
@@ -20,6 +21,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from minidock.wire.devices import DeviceMapping, is_access
 from minidock.wire.errors import InvalidArgument, NotFound
 
 MAJOR_LIMIT = 1 << 12
@@ -57,15 +59,6 @@ class DeviceRule:
     def __str__(self) -> str:
         major, minor = ("*" if number is None else str(number) for number in (self.major, self.minor))
         return f"{'allow' if self.allow else 'deny'} {self.type} {major}:{minor} {self.access}"
-
-
-@dataclass(frozen=True)
-class DeviceMapping:
-    """``--device``: a host path, its path in the container, and the access given (of r, w, m)."""
-
-    source: str
-    target: str
-    access: str = "rwm"
 
 
 DEFAULT_NODES: tuple[DeviceNode, ...] = (
@@ -106,7 +99,6 @@ DEFAULT_RULES: tuple[DeviceRule, ...] = (
 PRIVILEGED_RULES: tuple[DeviceRule, ...] = (_allow("a", None, None),)
 """``--privileged``: every device. No program need be attached then."""
 
-_DEVICE_HINT = "write HOST[:CONTAINER][:ACCESS], such as /dev/fuse or /dev/sda:/dev/xvda:r"
 _RULE = re.compile(r"([acb]) (\d+|\*):(\d+|\*) ([rwm]{1,3})", re.ASCII)
 
 
@@ -121,7 +113,7 @@ def _number(text: str, limit: int, what: str, whole: str) -> int | None:
 def parse_rule(text: str) -> DeviceRule:
     """``--device-cgroup-rule "c 1:3 rwm"`` → the rule that allows it. Raises InvalidArgument."""
     found = _RULE.fullmatch(text)
-    if not found or not _is_access(found[4]):
+    if not found or not is_access(found[4]):
         raise InvalidArgument(
             f"invalid device cgroup rule: {text!r}",
             'write TYPE MAJOR:MINOR ACCESS, such as "c 188:* rwm"',
@@ -129,37 +121,6 @@ def parse_rule(text: str) -> DeviceRule:
     major = _number(found[2], MAJOR_LIMIT, "major", text)
     minor = _number(found[3], MINOR_LIMIT, "minor", text)
     return DeviceRule(True, found[1], major, minor, found[4])
-
-
-def _is_access(text: str) -> bool:
-    return bool(text) and set(text) <= set("rwm") and len(set(text)) == len(text)
-
-
-def parse_device(text: str) -> DeviceMapping:
-    """``--device HOST[:CONTAINER][:ACCESS]`` as the docker CLI reads it. Raises InvalidArgument.
-
-    ``/dev/fuse``, ``/dev/sda:/dev/xvda``, ``/dev/sda:r`` and ``/dev/sda:/dev/xvda:rwm`` are all meant.
-    """
-    parts = text.split(":")
-    if len(parts) > 3:
-        raise InvalidArgument(f"invalid device {text!r}: too many colons", _DEVICE_HINT)
-    source, *rest = parts
-    access = rest.pop() if len(rest) == 2 or (rest and _is_access(rest[0])) else "rwm"
-    target = rest[0] if rest else ""
-    return check_mapping(DeviceMapping(source, target or source, access))
-
-
-def check_mapping(mapping: DeviceMapping) -> DeviceMapping:
-    """The mapping, if it makes sense: absolute paths without ``..``, known access letters. Raises InvalidArgument."""
-    if not _is_access(mapping.access):
-        raise InvalidArgument(
-            f"invalid device access {mapping.access!r} for {mapping.source}",
-            _DEVICE_HINT,
-        )
-    for path in (mapping.source, mapping.target):
-        if not path.startswith("/") or ".." in path.split("/") or "\0" in path:
-            raise InvalidArgument(f"invalid device path {path!r}: not an absolute path", _DEVICE_HINT)
-    return mapping
 
 
 def host_nodes(mapping: DeviceMapping) -> tuple[DeviceNode, ...]:

@@ -8,6 +8,7 @@ from minidock.cgroup.limits import Limits, check, check_available, cpu_list, set
 from minidock.wire.errors import InvalidArgument
 
 MIB = 1 << 20
+OOM = {"memory.oom.group": "1"}
 
 
 @pytest.mark.parametrize(
@@ -15,13 +16,13 @@ MIB = 1 << 20
     [
         (Limits(), {}),
         (Limits(memory=0, memory_swap=0, cpu_shares=0, cpuset_cpus=""), {}),
-        (Limits(memory=64 * MIB), {"memory.max": str(64 * MIB), "memory.swap.max": str(64 * MIB)}),
+        (Limits(memory=64 * MIB), {**OOM, "memory.max": str(64 * MIB), "memory.swap.max": str(64 * MIB)}),
         (
             Limits(memory=64 * MIB, memory_swap=96 * MIB),
-            {"memory.max": str(64 * MIB), "memory.swap.max": str(32 * MIB)},
+            {**OOM, "memory.max": str(64 * MIB), "memory.swap.max": str(32 * MIB)},
         ),
-        (Limits(memory=64 * MIB, memory_swap=64 * MIB), {"memory.max": str(64 * MIB), "memory.swap.max": "0"}),
-        (Limits(memory=64 * MIB, memory_swap=-1), {"memory.max": str(64 * MIB), "memory.swap.max": "max"}),
+        (Limits(memory=64 * MIB, memory_swap=64 * MIB), {**OOM, "memory.max": str(64 * MIB), "memory.swap.max": "0"}),
+        (Limits(memory=64 * MIB, memory_swap=-1), {**OOM, "memory.max": str(64 * MIB), "memory.swap.max": "max"}),
         (Limits(memory_reservation=32 * MIB), {"memory.low": str(32 * MIB)}),
         (Limits(nano_cpus=1_500_000_000), {"cpu.max": "150000 100000"}),
         (Limits(nano_cpus=10_000_000), {"cpu.max": "1000 100000"}),
@@ -78,7 +79,7 @@ def test_a_missing_controller_is_named() -> None:
 
 
 def test_no_warning_where_the_files_are_or_nothing_is_limited() -> None:
-    assert warn(Limits(memory=64 * MIB), {"memory.max", "memory.swap.max"}) == []
+    assert warn(Limits(memory=64 * MIB), {"memory.max", "memory.swap.max", *OOM}) == []
     assert warn(Limits(pids_limit=-1, cpu_quota=-1), set()) == []
 
 

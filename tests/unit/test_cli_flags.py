@@ -87,6 +87,19 @@ def test_the_portable_half(body: Any, flags: list[str], wanted: dict[str, Any]) 
         (["--add-host", "a:1.2.3.4", "--add-host", "b=::1"], {"ExtraHosts": ["a:1.2.3.4", "b:::1"]}),
         (["--add-host", "c:host-gateway"], {"ExtraHosts": ["c:host-gateway"]}),
         (["--group-add", "5"], {"GroupAdd": ["5"]}),
+        (
+            ["--device", "/dev/fuse", "--device", "/dev/sda:/dev/xvda:r"],
+            {
+                "Devices": [
+                    {"PathOnHost": "/dev/fuse", "PathInContainer": "/dev/fuse", "CgroupPermissions": "rwm"},
+                    {"PathOnHost": "/dev/sda", "PathInContainer": "/dev/xvda", "CgroupPermissions": "r"},
+                ]
+            },
+        ),
+        (["--device-cgroup-rule", "c 1:* rm"], {"DeviceCgroupRules": ["c 1:* rm"]}),
+        (["--sysctl", "net.a=1", "--sysctl", "kernel.sem=1 2"], {"Sysctls": {"net.a": "1", "kernel.sem": "1 2"}}),
+        (["--ipc", "host", "--pid", "container:a"], {"IpcMode": "host", "PidMode": "container:a"}),
+        (["--uts", "host", "--cgroupns", "host"], {"UTSMode": "host", "CgroupnsMode": "host"}),
         (["--log-driver", "none"], {"LogConfig": {"Type": "none", "Config": {}}}),
         (["--log-opt", "max-size=1m"], {"LogConfig": {"Type": "", "Config": {"max-size": "1m"}}}),
     ],

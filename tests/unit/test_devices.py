@@ -16,14 +16,12 @@ from minidock.runtime.devices import (
     DEFAULT_NODES,
     DEFAULT_RULES,
     PRIVILEGED_RULES,
-    DeviceMapping,
     DeviceRule,
-    check_mapping,
     host_nodes,
-    parse_device,
     parse_rule,
     rules_for,
 )
+from minidock.wire.devices import DeviceMapping, check_mapping, parse_device
 from minidock.wire.errors import InvalidArgument, NotFound
 from tests.support.bpf import may
 

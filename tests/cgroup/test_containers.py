@@ -1,0 +1,137 @@
+"""Limits of real containers, by a real daemon: what is asked for is enforced, told, and seen from inside and outside.
+
+In the machine of MINIDOCK_VM a system call takes ten times as long as elsewhere: few containers, no network.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support import probe
+from tests.support.cli import Cli
+from tests.support.daemon import Daemon
+from tests.support.wait import eventually
+
+pytestmark = [pytest.mark.overlay, pytest.mark.cgroup("memory", "cpu", "cpuset", "pids", "io")]
+
+MIB = 1 << 20
+
+
+@pytest.fixture(scope="module", autouse=True)
+def image(daemon: Daemon, tmp_path_factory: pytest.TempPathFactory) -> None:
+    daemon.cli.ok("import", "-", "probe", stdin=probe.archive(tmp_path_factory.mktemp("probe")))
+
+
+Start = Callable[..., str]
+
+
+@pytest.fixture
+def start(minidock: Cli) -> Iterator[Start]:
+    """Starts the probe in the background with some options and a verb; removed after the test."""
+    idents: list[str] = []
+
+    def start(*options: str, verb: tuple[str, ...] = ("pause",)) -> str:
+        idents.append(minidock.ok("run", "-d", "--network", "none", *options, "probe", "/probe", *verb))
+        return idents[-1]
+
+    yield start
+    for ident in idents:
+        minidock.ok("rm", "-f", ident)
+
+
+def cgroup(daemon: Daemon, ident: str) -> Path:
+    (base,) = daemon.cgroups()
+    return base / ident
+
+
+def inspected(minidock: Cli, ident: str) -> Any:
+    return json.loads(minidock.ok("inspect", ident))[0]
+
+
+@pytest.mark.docker_cli
+def test_more_memory_than_allowed_is_death_for_all_and_is_told(daemon: Daemon, minidock: Cli, start: Start) -> None:
+    """memory.oom.group: the kernel takes the whole container, no half of it runs on. 64 MiB in 128 is the control."""
+    fine = start("-m", "128m", verb=("alloc", "64"))
+    assert minidock.ok("wait", fine) == "0"
+    assert inspected(minidock, fine)["State"]["OOMKilled"] is False
+    ident = start("-m", "32m")
+    assert (cgroup(daemon, ident) / "memory.oom.group").read_text() == "1\n"
+    assert (cgroup(daemon, ident) / "memory.max").read_text() == f"{32 * MIB}\n"
+    minidock("exec", ident, "/probe", "alloc", "64")
+    assert minidock.ok("wait", ident) == "137", "the process that asked for nothing went, too"
+    state = inspected(minidock, ident)["State"]
+    assert (state["Status"], state["ExitCode"], state["OOMKilled"]) == ("exited", 137, True)
+    past = ("--since", "1", "--until", str(int(time.time())))
+    events = daemon.docker.ok("events", *past, "-f", f"container={ident}", "--format", "{{.Action}}").splitlines()
+    assert events.index("oom") < events.index("die")
+
+
+FORK_BOMB = "b() { b | b & }; b; exec sleep 1000"
+
+
+def test_a_fork_bomb_meets_its_limit_and_the_daemon_answers(daemon: Daemon, minidock: Cli) -> None:
+    ident = minidock.ok("run", "-d", "--network", "none", "--pids-limit", "20", "busybox", "sh", "-c", FORK_BOMB)
+    try:
+        pids = cgroup(daemon, ident)
+        eventually(lambda: "max 0" not in (pids / "pids.events").read_text(), "the bomb to meet its limit")
+        assert int((pids / "pids.current").read_text()) <= 20
+        began = time.monotonic()
+        assert minidock.ok("ps", "-q") == ident[:12]
+        assert time.monotonic() - began < 5
+        assert inspected(minidock, ident)["HostConfig"]["PidsLimit"] == 20
+    finally:
+        minidock.ok("rm", "-f", ident)
+
+
+def test_half_a_core_is_half_a_core(daemon: Daemon, minidock: Cli, start: Start) -> None:
+    """Measured by the kernel's own account over a window, against the same clock; ±10 %."""
+    ident = start("--cpus", "0.5", verb=("spin", "60"))
+    account = cgroup(daemon, ident) / "cpu.stat"
+    assert (account.parent / "cpu.max").read_text() == "50000 100000\n"
+
+    def used() -> tuple[float, int]:
+        before = time.monotonic()
+        usage = int(account.read_text().split()[1])
+        return (before + time.monotonic()) / 2, usage
+
+    eventually(lambda: "nr_throttled 0" not in account.read_text(), "the limit to be felt")
+    (began, first), last = used(), used()
+    while last[0] - began < 3:
+        eventually(lambda: used()[1] > last[1], "the clock of the cgroup")  # noqa: B023
+        last = used()
+    share = (last[1] - first) / 1e6 / (last[0] - began)
+    assert 0.45 <= share <= 0.55, f"{share:.3f} of a core"
+    assert inspected(minidock, ident)["HostConfig"]["NanoCpus"] == 500_000_000
+
+
+def test_every_flag_of_a_limit_arrives_in_the_kernel(daemon: Daemon, minidock: Cli, start: Start) -> None:
+    ident = start(
+        "-m", "64m", "--memory-swap", "96m", "--memory-reservation", "32m", "--cpu-period", "50000",
+        "--cpu-quota", "20000", "-c", "512", "--cpuset-cpus", "0", "--cpuset-mems", "0", "--pids-limit", "9",
+    )  # fmt: skip
+    wanted = {
+        "memory.max": str(64 * MIB), "memory.low": str(32 * MIB), "cpu.max": "20000 50000", "cpu.weight": "59",
+        "cpuset.cpus": "0", "cpuset.mems": "0", "pids.max": "9",
+    }  # fmt: skip
+    folder = cgroup(daemon, ident)
+    assert {name: (folder / name).read_text().strip() for name in wanted} == wanted
+    host = inspected(minidock, ident)["HostConfig"]
+    names = ("Memory", "MemorySwap", "MemoryReservation", "CpuPeriod", "CpuQuota", "CpuShares", "CpusetCpus")
+    assert [host[name] for name in names] == [64 * MIB, 96 * MIB, 32 * MIB, 50000, 20000, 512, "0"]
+    assert "warning" not in minidock("create", "--rm", "-m", "64m", "probe").err.lower()
+
+
+def test_devices_are_allowed_by_rule_and_denied_without(minidock: Cli) -> None:
+    def kmsg(*options: str) -> Any:
+        make = ("/tmp/node", "c", "1", "11")
+        return json.loads(minidock.ok("run", "--rm", "--network", "none", *options, "probe", "/probe", "mknod", *make))
+
+    assert kmsg() == {"mknod": "ok", "read": "EPERM", "write": "EPERM"}
+    assert kmsg("--device-cgroup-rule", "c 1:11 rm") == {"mknod": "ok", "read": "ok", "write": "EPERM"}
+    assert kmsg("--device", "/dev/kmsg") == {"mknod": "ok", "read": "ok", "write": "ok"}
