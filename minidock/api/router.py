@@ -24,6 +24,7 @@ from minidock.api import (
     extensions,
     images,
     networks,
+    stats,
     streams,
     system,
     volumes,
@@ -61,6 +62,7 @@ ROUTES: tuple[Route, ...] = (
     Route("POST", "/containers/create", containers.create),
     Route("GET", "/containers/{c}/json", containers.inspect),
     Route("GET", "/containers/{c}/top", containers.top),
+    Route("GET", "/containers/{c}/stats", stats.stats),
     # containers: their life
     Route("POST", "/containers/{c}/start", containers.start),
     Route("POST", "/containers/{c}/stop", containers.stop),
@@ -125,7 +127,6 @@ ROUTES: tuple[Route, ...] = (
         for method in ("GET", "POST", "DELETE")
     ),
     # what Docker has and minidock has not: said plainly, so that a user of the docker CLI knows
-    Route("GET", "/containers/{c}/stats", system.not_here),
     Route("POST", "/commit", system.not_here),
     Route("POST", "/build", system.not_here),
     Route("GET", "/images/search", system.not_here),

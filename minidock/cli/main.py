@@ -31,6 +31,7 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "inspect": ("inspect", "Return low-level information on objects"),
         "port": ("port", "List port mappings or a specific mapping for the container"),
         "top": ("container", "Display the running processes of a container"),
+        "stats": ("stats", "Display what containers use, live"),
         "attach": ("attach", "Attach standard input, output and error to a running container"),
         "wait": ("container", "Block until containers stop, then print their exit codes"),
     },

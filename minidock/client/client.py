@@ -233,6 +233,10 @@ class Client:
         """``Titles`` and ``Processes``, as ps would print them."""
         return self._object("GET", f"{_container(container)}/top", {"ps_args": ps_args})
 
+    def stats(self, container: str) -> Json:
+        """The counters of what it uses, now."""
+        return self._object("GET", f"{_container(container)}/stats", {"stream": "false", "one-shot": True})
+
     def logs(self, container: str, query: Query) -> tuple[Response, bool]:
         """The log as a stream of bytes, and whether it is framed. ``query``: stdout, stderr, follow, tail, since, …"""
         response = self.request("GET", f"{_container(container)}/logs", query)

@@ -41,6 +41,7 @@ from minidock.engine.requests import (
 )
 from minidock.engine.restarts import check_not_restarting
 from minidock.engine.restore import restore
+from minidock.engine.statistics import Statistics
 from minidock.engine.updates import Updates
 from minidock.engine.waits import check as check_condition
 from minidock.engine.waits import done
@@ -64,6 +65,7 @@ class Engine:
         self._execs = Execs(parts, self._lifecycle)
         self._lifecycle.probe = Probes(parts.containers, self._execs, self._lifecycle.publish).watch
         self.updates = Updates(parts, self._lifecycle)
+        self.statistics = Statistics(parts)
         self._started_at = times.now()
         self.archives = Archives(parts)
         self.images = parts.images
