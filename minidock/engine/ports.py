@@ -14,7 +14,7 @@ import logging
 import os
 import socket
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from ipaddress import AddressValueError, IPv4Address, IPv4Interface, IPv6Address
 
 from minidock.engine.containers import Containers
@@ -105,10 +105,9 @@ def check(config: Config, host: HostConfig) -> list[str]:
 class _Held:
     """A container's ports, with the sockets that hold them."""
 
-    name: str
-    ports: tuple[PublishedPort, ...]
-    sockets: list[socket.socket]
     inside: Inside | None
+    ports: list[PublishedPort] = field(default_factory=list)
+    sockets: list[socket.socket] = field(default_factory=list)
 
 
 class Ports:
@@ -118,6 +117,7 @@ class Ports:
         self._containers = containers
         self._table = table
         self._held: dict[str, _Held] = {}
+        self._owners: dict[tuple[str, int], dict[str, str]] = {}  # (protocol, host's port) → address → container
         self._last: dict[str, int] = {}
 
     async def publish(self, container: Container, endpoint: EndpointRecord) -> None:
@@ -128,13 +128,13 @@ class Ports:
         wanted = wishes(container.config, container.host)
         if not wanted:
             return
-        held = _Held(container.name, (), [], _inside(endpoint))
-        self._held[container.id] = held
+        held = self._held[container.id] = _Held(_inside(endpoint))
         try:
             for wish in wanted:
-                held.ports += (self._allocate(wish, endpoint.address, held),)
-            self._containers.change(container, ports=held.ports)
-            await asyncio.to_thread(self._open, held.ports, container.id, endpoint.endpoint_id)
+                port, sock = self._allocate(wish, endpoint.address)
+                self._keep(container, held, port, sock)
+            self._containers.change(container, ports=tuple(held.ports))
+            await asyncio.to_thread(self._open, tuple(held.ports), container.id, endpoint.endpoint_id)
         except Error as error:
             self.withdraw(container)
             where = f"endpoint {container.name} ({endpoint.endpoint_id})"
@@ -147,19 +147,21 @@ class Ports:
         self.settle()
         kernel.forget_flows(ports)
 
-    def _allocate(self, wish: Wish, address: str, held: _Held) -> PublishedPort:
+    def _keep(self, container: Container, held: _Held, port: PublishedPort, sock: socket.socket | None) -> None:
+        held.ports.append(port)
+        held.sockets += [sock] if sock else []
+        self._owners.setdefault((port.protocol, port.host_port), {})[port.host_ip] = container.id
+
+    def _allocate(self, wish: Wish, address: str) -> tuple[PublishedPort, socket.socket | None]:
         """The first port that can be had. Raises ServerError for a single one that is taken, by the one who has it."""
         for number in self._candidates(wish):
             port = PublishedPort(wish.host_ip, number, wish.protocol, address, wish.port)
             taken = self._conflict(port)
             if not taken:
                 try:
-                    sock = kernel.hold(port.protocol, port.host_ip, port.host_port)
+                    return port, kernel.hold(port.protocol, port.host_ip, port.host_port)
                 except OSError as error:
                     taken = _not_held(port, error)
-                else:
-                    held.sockets += [sock] if sock else []
-                    return port
             if wish.host_ports and len(wish.host_ports) == 1:
                 raise taken
         raise ServerError(
@@ -181,18 +183,22 @@ class Ports:
             yield number
 
     def _conflict(self, port: PublishedPort) -> Error | None:
-        for held in self._held.values():
-            for other in held.ports:
-                same = (other.protocol, other.host_port) == (port.protocol, port.host_port)
-                if same and (other.host_ip == port.host_ip or ANY in (other.host_ip, port.host_ip)):
-                    return _allocated(port, f"container {held.name} has it")
+        for address, ident in self._owners.get((port.protocol, port.host_port), {}).items():
+            if address == port.host_ip or ANY in (address, port.host_ip):
+                owner = self._containers.get(ident)
+                return _allocated(port, f"container {owner.name if owner else ident} has it")
         return None
 
     def withdraw(self, container: Container) -> None:
         """Lets go of the ports: from here on others may have them. The table follows with the next ``settle``."""
-        held = self._held.pop(container.id, None)
-        for sock in held.sockets if held else ():
+        held = self._held.pop(container.id, None) or _Held(None)
+        for sock in held.sockets:
             sock.close()
+        for port in held.ports:
+            owners = self._owners[port.protocol, port.host_port]
+            owners.pop(port.host_ip, None)
+            if not owners:
+                del self._owners[port.protocol, port.host_port]
         if container.state.ports:
             self._containers.change(container, ports=())
 
@@ -203,7 +209,7 @@ class Ports:
     def _elements(self) -> set[Element]:
         found: set[Element] = set()
         for held in list(self._held.values()):
-            found |= kernel.elements(held.ports, held.inside)
+            found |= kernel.elements(list(held.ports), held.inside)
         return found
 
     async def follow(self, container: Container, endpoint: EndpointRecord | None) -> None:
@@ -222,22 +228,25 @@ class Ports:
         for container in self._containers.all():
             if not container.state.alive:
                 self.withdraw(container)  # the daemon went in the middle of a start
-            if not container.state.ports:
-                continue
-            address = container.state.ports[0].address
-            ends = [end for end in container.state.endpoints.values() if end.address == address]
-            held = _Held(container.name, container.state.ports, [], _inside(ends[0]) if ends else None)
-            self._held[container.id] = held
-            for port in held.ports:
-                try:
-                    sock = kernel.hold(port.protocol, port.host_ip, port.host_port)
-                    held.sockets += [sock] if sock else []
-                except OSError as error:
-                    log.warning("container %s: %s", container.name, _not_held(port, error))
+            if container.state.ports:
+                self._hold_again(container)
         try:
             await asyncio.to_thread(self._table.rebuild, self._elements, mark)
         except Error as error:
             log.error("published ports: %s", error)
+
+    def _hold_again(self, container: Container) -> None:
+        """What somebody took while no daemon held it stays published all the same: the kernel comes first."""
+        ports = container.state.ports
+        ends = [end for end in container.state.endpoints.values() if end.address == ports[0].address]
+        held = self._held[container.id] = _Held(_inside(ends[0]) if ends else None)
+        for port in ports:
+            sock = None
+            try:
+                sock = kernel.hold(port.protocol, port.host_ip, port.host_port)
+            except OSError as error:
+                log.warning("container %s: %s", container.name, _not_held(port, error))
+            self._keep(container, held, port, sock)
 
 
 def _inside(endpoint: EndpointRecord) -> Inside | None:
