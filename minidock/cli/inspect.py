@@ -38,7 +38,7 @@ def inspect_command(
             found.append(look_up(daemon, name, kind, size))
         except Error as error:
             failures.append(error)
-    _show(found, layout)
+    show(found, layout)
     for failure in failures:
         tell(failure)
     return 1 if failures else 0
@@ -62,7 +62,8 @@ def look_up(daemon: Client, name: str, kind: str | None, size: bool) -> Json:
     raise NotFound(f"no such object: {name}")
 
 
-def _show(found: Sequence[Json], layout: str | None) -> None:
+def show(found: Sequence[Json], layout: str | None) -> None:
+    """Objects as an indented JSON array, or each through the user's template."""
     if layout in (None, ""):
         print(json.dumps(list(found), indent=4, ensure_ascii=False))
         return

@@ -58,6 +58,9 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "tag": ("image", "Create a tag TARGET_IMAGE that refers to SOURCE_IMAGE"),
         "rmi": ("image", "Remove images"),
     },
+    "Networks": {
+        "network": ("network", "Manage networks"),
+    },
     "How it works": {
         "plan": ("plan", "Show the kernel steps that a start would take"),
         "doctor": ("doctor", "Check what this machine offers to containers"),
@@ -79,7 +82,7 @@ class App(click.Group):
         if module is None:
             raise click.UsageError(f"unknown command: {cmd_name}", ctx)
         found = getattr(__import__(f"minidock.cli.{module}", fromlist=["*"]), f"{cmd_name}_command")
-        return found if isinstance(found, Verb) else None
+        return found if isinstance(found, click.Command) else None
 
     def format_help(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         formatter.write("Usage:  minidock [OPTIONS] COMMAND\n\nA container engine small enough to be read\n")

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from minidock.cli import values
+from minidock.cli.networking import networking
 from minidock.cli.verb import BadFlag, Function, flag, parsed, value
 from minidock.wire.errors import InvalidArgument
 from minidock.wire.units import parse_bytes
@@ -94,7 +95,10 @@ _DECLARATIONS = (
     _many("-p", "--publish", help="Publish a container's port to the host: [[ADDRESS:]PORT:]PORT[/PROTOCOL]"),
     flag("-P", "--publish-all", help="Publish all exposed ports to random ports"),
     _many("--expose", help="Expose a port or a range of ports"),
-    value("--network", "--net", "network", help="Connect the container to a network: bridge, none, host"),
+    _many("--network", "--net", "network", help="Connect the container to a network: NAME, none, host, container:NAME"),
+    _many("--network-alias", help="Add network-scoped alias for the container"),
+    value("--ip", help="IPv4 address (e.g., 172.30.100.104)"),
+    value("--mac-address", help="Container MAC address (e.g., 92:d0:c6:0a:29:33)"),
     _many("--dns", help="Set custom DNS servers"),
     _many("--dns-search", help="Set custom DNS search domains"),
     _many("--dns-option", help="Set DNS options"),
@@ -149,7 +153,7 @@ def create_body(image: str, command: Sequence[str], options: Options, console: S
         ),
         **_given(ExposedPorts=_exposed(options)),
         "HostConfig": _host_config(options, console),
-        "NetworkingConfig": {"EndpointsConfig": {}},
+        "NetworkingConfig": {"EndpointsConfig": networking(options)[1]},
     }
 
 
@@ -182,7 +186,7 @@ def _host_config(options: Options, console: Sequence[int]) -> Json:
         PublishAllPorts=options["publish_all"] or None,
     )
     wanted |= {
-        "NetworkMode": values.network(options["network"] or ""),
+        "NetworkMode": networking(options)[0],
         "AutoRemove": bool(options.get("rm")),
         "RestartPolicy": parsed("--restart", options["restart"], values.restart_policy),
         "ReadonlyRootfs": options["read_only"],

@@ -120,7 +120,7 @@ class Verb(click.Command):
 
     def __init__(self, name: str | None, **attributes: Any) -> None:
         super().__init__(name, add_help_option=False, **attributes)
-        self.params.append(_help_flag())
+        self.params.append(help_flag())
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         options = [parameter for parameter in self.params if isinstance(parameter, click.Option)]
@@ -147,7 +147,8 @@ class Verb(click.Command):
         formatter.write(f"Usage:  {ctx.command_path} {' '.join(pieces)}\n")
 
 
-def _help_flag() -> Flag:
+def help_flag() -> Flag:
+    """The flag --help, as every command has it."""
     return Flag(
         ["--help", "_help"],
         is_flag=True,

@@ -170,6 +170,22 @@ def test_connect_and_disconnect_while_it_runs(docker_cli: Cli) -> None:
         assert address(docker_cli, "aa", "n2") == "10.88.0.77", "a wish outlives a restart"
 
 
+def test_our_own_client_says_it_too(minidock: Cli) -> None:
+    """The same verbs by `minidock`: made, listed, used with a name and an address, pruned."""
+    minidock.ok("network", "create", "--subnet", "10.97.0.0/24", "--label", "of=us", "n1")
+    assert "n1" in minidock.ok("network", "ls", "--filter", "label=of=us")
+    minidock.ok("run", "-d", "--name", "aa", "--network", "n1", "--network-alias", "web", "alpine", "sleep", "1000")
+    options = ["--network", "n1", "--ip", "10.97.0.9", "--mac-address", "02:42:00:00:00:09"]
+    out = minidock.ok("run", "--rm", *options, "alpine", "sh", "-c", "ping -c1 -w1 web && ip addr show eth0")
+    assert "1 packets received" in out and "10.97.0.9/24" in out and "02:42:00:00:00:09" in out
+    assert minidock("network", "rm", "n1").code == 1
+    minidock.ok("network", "disconnect", "n1", "aa")
+    minidock.ok("network", "connect", "--alias", "again", "n1", "aa")
+    assert "again" in minidock.ok("inspect", "-f", "{{json .NetworkSettings.Networks.n1.Aliases}}", "aa")
+    minidock.ok("rm", "-f", "aa")
+    assert minidock.ok("network", "prune", "-f", "--filter", "label=of=us") == "Deleted Networks:\nn1\n"
+
+
 def test_a_stopped_container_is_connected_for_its_next_start(docker_cli: Cli) -> None:
     with networks(docker_cli, ["n1"]):
         docker_cli.ok("create", "--name", "aa", "alpine", "sleep", "1000")

@@ -1,0 +1,202 @@
+"""`minidock network`: create, ls, inspect, rm, prune, connect, disconnect, with docker's flags and tables.
+
+Read next: noun.py, networking.py (the flags of `run` about networks).
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from minidock.cli import values
+from minidock.cli.networking import endpoint_body
+from minidock.cli.noun import Noun
+from minidock.cli.output import filter_map, show_rows
+from minidock.cli.verb import BadFlag, Failed, argument, client, flag, tell, value, verb
+from minidock.client.networks import Networks
+from minidock.wire.errors import Error, InvalidArgument, NotFound
+from minidock.wire.names import short_id
+
+COLUMNS = ("ID", "Name", "Driver", "Scope")
+HEADINGS = {
+    "ID": "NETWORK ID",
+    "Name": "NAME",
+    "Driver": "DRIVER",
+    "Scope": "SCOPE",
+    "IPv6": "IPV6",
+    "Internal": "INTERNAL",
+    "Labels": "LABELS",
+    "CreatedAt": "CREATED AT",
+}
+
+
+@verb("create")
+@argument("name", "NETWORK")
+@flag("--attachable", help="Enable manual container attachment")
+@value("--aux-address", "auxiliary", metavar="map", multiple=True, help="Auxiliary IPv4 addresses: NAME=ADDRESS")
+@value("-d", "--driver", help="Driver to manage the network", default="bridge")
+@value("--gateway", help="IPv4 gateway for the subnet", default="")
+@flag("--internal", help="Restrict external access to the network")
+@value("--ip-range", help="Allocate container ip from a sub-range", default="")
+@value("--label", "labels", metavar="list", multiple=True, help="Set metadata on a network")
+@value("-o", "--opt", "options", metavar="map", multiple=True, help="Set driver specific options: NAME=VALUE")
+@value("--subnet", help="Subnet in CIDR format that represents a network segment", default="")
+def create_command(
+    name: str,
+    attachable: bool,
+    auxiliary: Sequence[str],
+    driver: str,
+    gateway: str,
+    internal: bool,
+    ip_range: str,
+    labels: Sequence[str],
+    options: Sequence[str],
+    subnet: str,
+) -> None:
+    """Create a network"""
+    pool: dict[str, Any] = {
+        "Subnet": subnet,
+        "IPRange": ip_range,
+        "Gateway": gateway,
+        "AuxiliaryAddresses": _pairs("--aux-address", auxiliary),
+    }
+    pool = {key: wanted for key, wanted in pool.items() if wanted}
+    body = {
+        "Name": name,
+        "CheckDuplicate": True,
+        "Driver": driver,
+        "Internal": internal,
+        "Attachable": attachable,
+        "IPAM": {"Driver": "default", "Options": {}, "Config": [pool] if pool else []},
+        "Options": _pairs("-o, --opt", options),
+        "Labels": _pairs("--label", labels),
+    }
+    made = Networks(client()).create(body)
+    if made.get("Warning"):
+        tell(f"warning: {made['Warning']}")
+    print(made["Id"])
+
+
+def _pairs(name: str, texts: Sequence[str]) -> dict[str, str]:
+    try:
+        return dict(values.label(text) for text in texts)
+    except InvalidArgument as error:
+        raise BadFlag(f'invalid argument for "{name}" flag: {error.message}') from None
+
+
+@verb("ls")
+@value("-f", "--filter", "filters", metavar="filter", multiple=True, help="Filter output, such as driver=bridge")
+@value("--format", "layout", help="'table', 'json', 'TEMPLATE' or 'table TEMPLATE' with Go template fields")
+@flag("--no-trunc", help="Do not truncate the output")
+@flag("-q", "--quiet", help="Only display network IDs")
+def ls_command(filters: Sequence[str], layout: str | None, no_trunc: bool, quiet: bool) -> None:
+    """List networks"""
+    found = sorted(Networks(client()).all(filter_map(filters)), key=lambda network: str(network["Name"]))
+    if quiet and not layout:
+        print("".join(f"{network['Id'] if no_trunc else short_id(network['Id'])}\n" for network in found), end="")
+        return
+    show_rows([_row(network, no_trunc) for network in found], layout, COLUMNS, HEADINGS)
+
+
+def _row(network: Mapping[str, Any], no_trunc: bool) -> dict[str, object]:
+    labels = network.get("Labels") or {}
+    return {
+        "ID": network["Id"] if no_trunc else short_id(network["Id"]),
+        "Name": network["Name"],
+        "Driver": network["Driver"],
+        "Scope": network["Scope"],
+        "IPv6": str(bool(network.get("EnableIPv6"))).lower(),
+        "Internal": str(bool(network.get("Internal"))).lower(),
+        "Labels": ",".join(f"{name}={text}" for name, text in sorted(labels.items())),
+        "CreatedAt": network["Created"],
+    }
+
+
+@verb("inspect")
+@argument("names", "NETWORK [NETWORK...]", nargs=-1, required=True)
+@value("-f", "--format", "layout", help="'json' or a Go template")
+@flag("-v", "--verbose", help="Verbose output for diagnostics")
+def inspect_command(names: Sequence[str], layout: str | None, verbose: bool) -> int:
+    """Display detailed information on one or more networks"""
+    from minidock.cli.inspect import show
+
+    daemon, found, failures = client(), [], []
+    for name in names:
+        try:
+            found.append(daemon.inspect_network(name))
+        except Error as error:
+            failures.append(error)
+    show(found, layout)
+    for failure in failures:
+        tell(failure)
+    return 1 if failures else 0
+
+
+@verb("rm")
+@argument("names", "NETWORK [NETWORK...]", nargs=-1, required=True)
+@flag("-f", "--force", help="Do not error if the network does not exist")
+def rm_command(names: Sequence[str], force: bool) -> int:
+    """Remove one or more networks"""
+    daemon, code = Networks(client()), 0
+    for name in names:
+        try:
+            daemon.remove(name)
+            print(name)
+        except Error as error:
+            if not (force and isinstance(error, NotFound)):
+                tell(error)
+                code = 1
+    return code
+
+
+@verb("prune")
+@value("--filter", "filters", metavar="filter", multiple=True, help="Provide filter values, such as until=24h")
+@flag("-f", "--force", help="Do not prompt for confirmation")
+def prune_command(filters: Sequence[str], force: bool) -> None:
+    """Remove all unused networks"""
+    if not force:
+        print("WARNING! This will remove all custom networks not used by at least one container.")
+        print("Are you sure you want to continue? [y/N] ", end="", flush=True)
+        if sys.stdin.readline().strip().lower() != "y":
+            raise Failed("network prune has been cancelled", 1)
+    removed = Networks(client()).prune(filter_map(filters))
+    if removed:
+        print("Deleted Networks:", *removed, "", sep="\n")
+
+
+@verb("connect")
+@argument("network", "NETWORK")
+@argument("container", "CONTAINER")
+@value("--alias", "aliases", metavar="list", multiple=True, help="Add network-scoped alias for the container")
+@value("--ip", "address", help='IPv4 address (e.g., "172.30.100.104")', default="")
+def connect_command(network: str, container: str, aliases: Sequence[str], address: str) -> None:
+    """Connect a container to a network"""
+    Networks(client()).connect(network, container, endpoint_body(aliases, address))
+
+
+@verb("disconnect")
+@argument("network", "NETWORK")
+@argument("container", "CONTAINER")
+@flag("-f", "--force", help="Force the container to disconnect from a network")
+def disconnect_command(network: str, container: str, force: bool) -> None:
+    """Disconnect a container from a network"""
+    Networks(client()).disconnect(network, container, force)
+
+
+network_command = Noun(
+    "network",
+    "Manage networks",
+    {
+        one.name or "": one
+        for one in (
+            create_command,
+            ls_command,
+            inspect_command,
+            rm_command,
+            prune_command,
+            connect_command,
+            disconnect_command,
+        )
+    },
+)
