@@ -87,6 +87,17 @@ CREATE TABLE volumes (
 Row = sqlite3.Row
 
 
+class WriteFailed(ServerError):
+    """The disk is full or broken; nothing was changed."""
+
+
+def _unreadable(path: Path, why: str) -> ServerError:
+    return ServerError(
+        f"open {path}: {why}",
+        f"it is damaged: restore it from a backup, or move {path.name}* away and begin anew",
+    )
+
+
 class Database:
     """One connection, shared by the daemon's threads; a lock makes a transaction the business of one of them."""
 
@@ -97,9 +108,20 @@ class Database:
         os.close(flags)
         self._connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
         self._connection.row_factory = sqlite3.Row
-        for pragma in ("journal_mode=WAL", "foreign_keys=ON", "busy_timeout=5000"):
-            self._connection.execute(f"PRAGMA {pragma}")
-        self._prepare()
+        try:
+            for pragma in ("journal_mode=WAL", "foreign_keys=ON", "busy_timeout=5000"):
+                self._connection.execute(f"PRAGMA {pragma}")
+            self._check()
+            self._prepare()
+        except (sqlite3.Error, UnicodeDecodeError) as error:
+            self._connection.close()
+            raise _unreadable(path, str(error)) from error
+
+    def _check(self) -> None:
+        """A file with a damaged tree is refused as a whole: what is written into it might overwrite what is whole."""
+        found = [row[0] for row in self._connection.execute("PRAGMA quick_check(3)")]
+        if found != ["ok"]:
+            raise _unreadable(self.path, "; ".join(found).replace("\n", " "))
 
     def _prepare(self) -> None:
         version = self._connection.execute("PRAGMA user_version").fetchone()[0]
@@ -127,10 +149,12 @@ class Database:
             self._connection.execute("BEGIN IMMEDIATE")
             try:
                 yield self._connection
+                self._connection.execute("COMMIT")
             except BaseException:
-                self._connection.execute("ROLLBACK")
+                # After some errors (a full disk) SQLite has rolled back by itself, after others it has not.
+                if self._connection.in_transaction:
+                    self._connection.execute("ROLLBACK")
                 raise
-            self._connection.execute("COMMIT")
 
     def query(self, sql: str, parameters: Sequence[Any] = ()) -> list[sqlite3.Row]:
         """All rows of a SELECT."""
@@ -138,9 +162,12 @@ class Database:
             return self._connection.execute(sql, parameters).fetchall()
 
     def execute(self, sql: str, parameters: Sequence[Any] = (), durable: bool = True) -> None:
-        """One statement in a transaction of its own."""
-        with self.transaction(durable) as connection:
-            connection.execute(sql, parameters)
+        """One statement in a transaction of its own. Raises WriteFailed if the disk is full or broken."""
+        try:
+            with self.transaction(durable) as connection:
+                connection.execute(sql, parameters)
+        except sqlite3.OperationalError as error:
+            raise WriteFailed(f"write {self.path}: {error}", "make room on the disk of the data root") from error
 
     def close(self) -> None:
         """Folds the write-ahead log into the file and closes it."""

@@ -38,3 +38,9 @@ def _step(step: StepReport) -> dict[str, Any]:
 async def doctor(engine: Engine, request: Request) -> Answer:
     """GET /minidock/doctor"""
     return json_answer({"Checks": [encode(check) for check in await engine.doctor()]})
+
+
+async def leaks(engine: Engine, request: Request) -> Answer:
+    """GET /minidock/leaks: what is here in our name and belongs to nobody"""
+    found = [{"Kind": one.kind, "Name": one.name, "Why": one.why} for one in await engine.leaks()]
+    return json_answer({"Leaks": found})

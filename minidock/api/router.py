@@ -116,6 +116,7 @@ ROUTES: tuple[Route, ...] = (
     Route("POST", "/minidock/plan", extensions.plan),
     Route("GET", "/minidock/containers/{c}/plan", extensions.plan_of),
     Route("GET", "/minidock/doctor", extensions.doctor),
+    Route("GET", "/minidock/leaks", extensions.leaks),
     # what Docker has as a part of Swarm, or by plugins: clients ask, and must get the answer of a daemon without
     Route("GET", "/plugins", system.plugins),
     Route("GET", "/plugins/{p*}/json", system.plugin),

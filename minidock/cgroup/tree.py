@@ -237,6 +237,10 @@ class CgroupTree:
             (path / "cgroup.freeze").write_text("0")
             raise ServerError(f"freeze cgroup {path}: a process does not stop (state D in ps?)")
 
+    def frozen(self, container_id: str) -> bool:
+        """Whether every process of it stands still."""
+        return read_counter(self.path(container_id) / "cgroup.events", "frozen") == 1
+
     def thaw(self, container_id: str) -> None:
         """Lets a frozen container run on."""
         path = self._existing(container_id)

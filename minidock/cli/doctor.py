@@ -1,7 +1,7 @@
 """`minidock doctor`: what this machine offers to containers, check by check, with what to do about what is missing.
 
 The daemon knows best, since it is the one that needs it; where none answers, `minidockd --doctor` looks for itself.
-Exit code 1 if a check fails. Read next: ../linux/doctor.py.
+Exit code 1 if a check fails. `--leaks` asks instead for what belongs to nobody any more. Read next: ../linux/doctor.py.
 """
 
 from __future__ import annotations
@@ -22,8 +22,11 @@ _MARKS = {"ok": "ok", "warn": "warning", "fail": "FAIL"}
 
 @verb("doctor")
 @flag("--json", "as_json", help="Print the checks as JSON")
-def doctor_command(as_json: bool) -> int:
+@flag("--leaks", "leaks", help="Name what is on the machine in the daemon's name and belongs to nobody instead")
+def doctor_command(as_json: bool, leaks: bool) -> int:
     """Check what this machine offers to containers"""
+    if leaks:
+        return _leaks(as_json)
     try:
         checks = client().doctor()
     except DaemonUnreachable as error:
@@ -34,6 +37,19 @@ def doctor_command(as_json: bool) -> int:
     else:
         sys.stdout.write(report(checks))
     return 1 if any(check["Status"] == "fail" for check in checks) else 0
+
+
+def _leaks(as_json: bool) -> int:
+    """What the daemon's next start would take away."""
+    found = client().leaks()
+    if as_json:
+        print(json.dumps({"Leaks": found}, indent=4, ensure_ascii=False))
+    elif found:
+        sys.stdout.write(table([["KIND", "NAME", "WHY"], *([one["Kind"], one["Name"], one["Why"]] for one in found)]))
+        tell("the next start of minidockd takes these away")
+    else:
+        print("nothing is left behind")
+    return 1 if found else 0
 
 
 def _without_daemon(trouble: DaemonUnreachable) -> list[Json]:

@@ -168,6 +168,10 @@ class Client:
         """Checks of the machine: Name, Status (ok, warn, fail), Detail, Hint. Of minidock, not of Docker."""
         return list(self._object("GET", "/minidock/doctor")["Checks"])
 
+    def leaks(self) -> list[Json]:
+        """What exists in the daemon's name and belongs to nobody: Kind, Name, Why. Of minidock, not of Docker."""
+        return list(self._object("GET", "/minidock/leaks")["Leaks"])
+
     def _object(self, method: str, path: str, query: Query | None = None, body: object = None) -> Json:
         found = self._json(method, path, query, body)
         if not isinstance(found, dict):

@@ -7,6 +7,7 @@ hosts, hostname and resolv.conf. Read next: runtime/plan.py, which turns the spe
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -229,3 +230,9 @@ def exec_spec(
 
 def _with_term(env: tuple[str, ...], tty: bool) -> tuple[str, ...]:
     return ("TERM=xterm", *env) if tty else env
+
+
+def forget_volatile(directory: Path) -> None:
+    """A volatile overlay marks its work directory so that it is not mounted again after a crash; a restart may."""
+    with suppress(FileNotFoundError):
+        (directory / "work/work/incompat/volatile").rmdir()

@@ -12,8 +12,9 @@ import asyncio
 import dataclasses
 import json
 import logging
+from contextlib import suppress
 
-from minidock.db import Database, Row
+from minidock.db import Database, Row, WriteFailed
 from minidock.engine import codec
 from minidock.engine.attach import Waiting
 from minidock.engine.model import TRANSITIONS, Container, Definition, State, Status
@@ -34,6 +35,7 @@ class Live:
         self.waiting = Waiting()
         self.waits = Waits()
         self.watcher: asyncio.Task[None] | None = None
+        self.stopping: asyncio.Task[None] | None = None
         self.letting_go: asyncio.Future[None] | None = None
         self.backoff = 0.0
         self.probing: asyncio.Task[None] | None = None
@@ -53,6 +55,8 @@ class Containers:
         self._by_id: dict[str, Container] = {}
         self._by_name: dict[str, str] = {}
         self._live: dict[str, Live] = {}
+        self._owed: list[str] = []  # ids of rows that are to go, once the disk takes it
+        self.set_aside: dict[str, str] = {}  # id → name of those whose rows can't be read
         for row in db.query("SELECT id, name, created, config, state FROM containers"):
             self._load(row)
 
@@ -62,6 +66,7 @@ class Containers:
             state = codec.decode(State, json.loads(row["state"]))
         except Exception as error:  # whatever is wrong with one row must not keep the others from being served
             log.error("container %s: its row can't be read and is set aside: %s", row["id"], error)
+            self.set_aside[str(row["id"])] = str(row["name"])
             return
         self._keep(Container(row["id"], row["name"], row["created"], definition, state))
 
@@ -79,7 +84,9 @@ class Containers:
         return self._by_id.get(ident)
 
     def live(self, container: Container) -> Live:
-        """The daemon's hold on it."""
+        """The daemon's hold on it. Raises NotFound if it has been removed meanwhile."""
+        if container.id not in self._live:
+            raise NotFound(f"No such container: {container.id}")
         return self._live[container.id]
 
     def known_ids(self) -> set[str]:
@@ -89,6 +96,10 @@ class Containers:
     def using_image(self, image: str) -> list[Container]:
         """Containers made from an image (by its id)."""
         return [c for c in self._by_id.values() if c.definition.image_id == image]
+
+    def in_use(self) -> set[str]:
+        """The ids of those that have processes, or may have: of a row that can't be read nobody knows."""
+        return {c.id for c in self._by_id.values() if c.state.alive} | self.set_aside.keys()
 
     def using_volume(self, name: str) -> list[str]:
         """Ids of containers that mount a volume."""
@@ -109,7 +120,8 @@ class Containers:
 
     def check_free(self, name: str) -> None:
         """Raises Conflict, with Docker's text, if a container has the name."""
-        holder = self._by_name.get(name)
+        aside = next((ident for ident, held in self.set_aside.items() if held == name), "")
+        holder = self._by_name.get(name, aside)
         if holder:
             raise Conflict(
                 f'Conflict. The container name "/{name}" is already in use by container "{holder}". '
@@ -127,6 +139,7 @@ class Containers:
             json.dumps(codec.encode(container.definition)),
             json.dumps(codec.encode(container.state)),
         )
+        self._pay()
         sql = "INSERT INTO containers (id, name, image, created, config, state) VALUES (?,?,?,?,?,?)"
         self._db.execute(sql, row, durable=not container.host.auto_remove)
         self._keep(container)
@@ -137,9 +150,25 @@ class Containers:
         if status is not None and status is not before and status not in TRANSITIONS[before]:
             raise ServerError(f"container {container.id}: no way from {before.value} to {status.value}")
         state = dataclasses.replace(container.state, status=status or before, **changes)  # type: ignore[arg-type]
+        self._write(container, state)
+        container.state = state
+
+    def note(self, container: Container, status: Status, **changes: object) -> bool:
+        """The same for what has happened anyway: where the disk is full it is known to this daemon alone, until the
+        next change of the container writes it. False then.
+        """
+        try:
+            self.change(container, status, **changes)
+        except WriteFailed as error:
+            log.error("container %s: now %s, which is not on record: %s", container.id, status.value, error)
+            state = dataclasses.replace(container.state, status=status, **changes)  # type: ignore[arg-type]
+            container.state = state
+            return False
+        return True
+
+    def _write(self, container: Container, state: State) -> None:
         row = (json.dumps(codec.encode(state)), container.id)
         self._db.execute("UPDATE containers SET state = ? WHERE id = ?", row, durable=False)
-        container.state = state
 
     def redefine(self, container: Container, definition: Definition) -> None:
         """Writes another definition: limits and restart policy may change during a container's life."""
@@ -157,5 +186,23 @@ class Containers:
 
     def discard(self, container: Container) -> None:
         """Deletes the row: the last thing of a container."""
-        self._db.execute("DELETE FROM containers WHERE id = ?", (container.id,), durable=not container.host.auto_remove)
+        self._delete(container.id, durable=not container.host.auto_remove)
+        self._drop(container)
+
+    def forget(self, container: Container) -> None:
+        """The same for one that could not be made: where the disk is full its row goes before the next is written."""
+        self._drop(container)
+        self._owed.append(container.id)
+        with suppress(WriteFailed):
+            self._pay()
+
+    def _pay(self) -> None:
+        while self._owed:
+            self._delete(self._owed[-1])
+            self._owed.pop()
+
+    def _drop(self, container: Container) -> None:
         del self._by_id[container.id], self._by_name[container.name], self._live[container.id]
+
+    def _delete(self, ident: str, durable: bool = True) -> None:
+        self._db.execute("DELETE FROM containers WHERE id = ?", (ident,), durable=durable)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import shutil
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from minidock.image.model import Image, ImageConfig
 from minidock.wire import names, signals, times, units
 from minidock.wire.errors import Conflict, InvalidArgument, NotImplemented
 
+_LAST_MADE = "rootfs"
 _LOG_OPTIONS = ("max-size", "max-file")
 _NOT_HERE: tuple[tuple[str, str], ...] = (
     ("volumes_from", "--volumes-from"),
@@ -197,15 +199,18 @@ def write(
         points, made = [], []
         for point in wanted.mounts:
             if point.type == "volume":
-                fresh = not point.name
-                record = volumes.create(point.name)
-                point = dataclasses.replace(point, name=record.name, source=record.mountpoint)
-                if fresh:
-                    made.append(record.name)
+                if not point.name:
+                    point = dataclasses.replace(point, name=os.urandom(32).hex())
+                    made.append(point.name)
+                point = dataclasses.replace(point, source=volumes.mountpoint(point.name))
             points.append(point)
         undo.callback(volumes.remove_anonymous, made)
         container = _add(containers, ident, name, dataclasses.replace(wanted, mounts=tuple(points)))
-        undo.callback(containers.discard, container)
+        undo.callback(containers.forget, container)
+        for point in points:
+            if point.type == "volume":
+                volumes.create(point.name, anonymous=point.name in made)
+        undo.callback(shutil.rmtree, directory, ignore_errors=True)
         _make_directories(directory)
         undo.pop_all()
         return container
@@ -226,8 +231,13 @@ def _add(containers: Containers, ident: str, name: str, wanted: Definition) -> C
 
 def _make_directories(directory: Path) -> None:
     directory.mkdir(mode=0o710)
-    for part in ("upper", "work", "rootfs"):
+    for part in ("upper", "work", _LAST_MADE):
         (directory / part).mkdir(mode=0o755 if part == "upper" else 0o700)
+
+
+def half_made(directory: Path) -> bool:
+    """Whether a creation was cut short: its client was never told of the container."""
+    return not (directory / _LAST_MADE).is_dir()
 
 
 def anonymous(points: tuple[MountPoint, ...]) -> list[str]:

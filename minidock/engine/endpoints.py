@@ -187,13 +187,6 @@ class Endpoints:
         sql = "DELETE FROM leases WHERE network = ? AND container = ?"
         self._parts.db.execute(sql, (network_id, container_id), durable=False)
 
-    def sweep(self, alive: set[str]) -> None:
-        """At the daemon's start: what belongs to no running container goes; blocking."""
-        rows = self._parts.db.query("SELECT container, endpoint FROM leases")
-        for ident in {row["container"] for row in rows} - alive:
-            self.release(ident)
-        self._networks.sweep({user.port_name(row["endpoint"]) for row in rows if row["container"] in alive})
-
     def publish(self, container: Container, action: str, endpoints: Mapping[str, EndpointRecord]) -> None:
         """``connect`` or ``disconnect``, an event for each endpoint."""
         self.resolvers.directory.forget()

@@ -14,12 +14,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
 
-from minidock.engine import bundle, create, info, logs, reports, top
+from minidock.engine import bundle, create, info, leftovers, logs, reports, top
 from minidock.engine.archives import Archives
 from minidock.engine.attach import Client
 from minidock.engine.distribution import Distribution
 from minidock.engine.endpoints import Endpoints
 from minidock.engine.execs import Execs
+from minidock.engine.leftovers import Leftover
 from minidock.engine.lifecycle import Lifecycle
 from minidock.engine.model import Container, Status
 from minidock.engine.networks import Networks
@@ -87,7 +88,7 @@ class Engine:
             live.waiting.close()
             if live.letting_go:
                 await live.letting_go
-            for task in (live.watcher, live.probing):
+            for task in (live.watcher, live.probing, live.stopping):
                 if task:
                     task.cancel()
             if live.monitor:
@@ -328,6 +329,13 @@ class Engine:
         """What this machine has and lacks."""
         settings = self._parts.settings
         return await asyncio.to_thread(doctor.checks, settings.data_root, settings.bridge, settings.group)
+
+    async def leaks(self) -> list[Leftover]:
+        """What is on the machine in our name and belongs to nobody; the next start of the daemon takes it away."""
+        parts = self._parts
+        alive = parts.containers.in_use() | leftovers.busy(parts)
+        found = await asyncio.to_thread(leftovers.find, parts, self.endpoints, alive)
+        return [*found, *leftovers.monitors(parts, alive | self._execs.running())]
 
 
 def _cells(value: int) -> int:

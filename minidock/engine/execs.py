@@ -16,11 +16,12 @@ from dataclasses import dataclass
 
 from minidock.engine import bundle
 from minidock.engine.attach import Client
-from minidock.engine.lifecycle import Lifecycle, remove_monitor_directory
+from minidock.engine.lifecycle import Lifecycle
 from minidock.engine.model import Container, Status
 from minidock.engine.parts import Parts
 from minidock.engine.requests import ExecRequest, ExecSession, Hijack
 from minidock.engine.restarts import check_not_restarting
+from minidock.runtime.exit_record import remove_monitor_directory
 from minidock.runtime.monitor import Monitor
 from minidock.runtime.plan import encode, exec_plan
 from minidock.wire import detach, frames, names
@@ -64,6 +65,10 @@ class Execs:
     def of(self, container: Container) -> list[str]:
         """The ids of a container's sessions that run."""
         return [s.id for s in self._sessions.values() if s.container == container.id and s.running]
+
+    def running(self) -> set[str]:
+        """The ids of all sessions that run, or are about to."""
+        return {session.id for session in self._sessions.values() if session.running}
 
     async def start(self, ident: str, tty: bool, console_size: tuple[int, ...] | None, hijack: Hijack | None) -> None:
         """Starts it: detached without a ``hijack``, else with the client's connection handed to the monitor.

@@ -10,11 +10,11 @@ from __future__ import annotations
 import asyncio
 import functools
 import logging
-import os
+import sqlite3
 from collections.abc import Callable
 from contextlib import AsyncExitStack, suppress
-from pathlib import Path
 
+from minidock.db import WriteFailed
 from minidock.engine import bundle, create, health, pausing, reports
 from minidock.engine.containers import Live
 from minidock.engine.endpoints import Endpoints
@@ -23,10 +23,11 @@ from minidock.engine.parts import Parts
 from minidock.engine.recent import Recent
 from minidock.engine.requests import StepReport, WaitResult
 from minidock.engine.restarts import Restarts, wanted
+from minidock.runtime.exit_record import remove_monitor_directory
 from minidock.runtime.monitor import Exit, Monitor, StartFailed
 from minidock.runtime.plan import container_plan, encode
 from minidock.wire import names, signals, times
-from minidock.wire.errors import Conflict, Error, ExecFailed, NotModified, StepFailed
+from minidock.wire.errors import Conflict, Error, ExecFailed, NotModified, ServerError, StepFailed
 
 log = logging.getLogger(__name__)
 _DEFAULT_STOP_SECONDS = 10
@@ -64,6 +65,10 @@ class Lifecycle:
             except Error as error:
                 await self._start_failed(container, live, error)
                 raise
+            except (OSError, sqlite3.Error) as error:
+                failure = ServerError(f"start container {container.name}: {error}")
+                await self._start_failed(container, live, failure)
+                raise failure from error
 
     async def _start(self, container: Container, live: Live) -> None:
         parts, settings = self._parts, self._parts.settings
@@ -71,6 +76,7 @@ class Lifecycle:
         image = parts.images.resolve(container.definition.image_id)
         if live.letting_go:
             await live.letting_go
+        remove_monitor_directory(settings.monitor_directory(container.id))  # of an end that could not be put on record
         async with AsyncExitStack() as undo, AsyncExitStack() as fds_of_start:
             cgroup, _ = parts.cgroups.create(container.id, create.limits(container.host))
             undo.push_async_callback(asyncio.to_thread, parts.cgroups.remove, container.id)
@@ -79,7 +85,7 @@ class Lifecycle:
             if way_out := self._endpoints.way_out(joined.endpoints):
                 undo.push_async_callback(self._unpublish, container)
                 await parts.ports.publish(container, way_out)
-            _forget_volatile(directory)
+            bundle.forget_volatile(directory)
             place = bundle.Place(settings, parts.images, cgroup, parts.accounts, bool(joined.fds))
             plan = container_plan(bundle.container_spec(container, image, place))
             monitor = await Monitor.spawn(
@@ -91,6 +97,9 @@ class Lifecycle:
                 parts.cgroups.monitors,
             )
             undo.callback(self._forget_monitor, container.id, monitor)
+            # An intent, too: if this daemon does not get to see the start succeed, the next one knows of what it took.
+            parts.containers.change(container, endpoints=joined.endpoints)
+            undo.callback(parts.containers.note, container, container.state.status, endpoints={})
             live.waiting.hand_to(monitor)
             try:
                 results = await monitor.start()
@@ -121,6 +130,7 @@ class Lifecycle:
             error="",
             oom_killed=False,
             health=health.at_start(container.config),
+            stop_deadline=0,
             started_at=times.now(),
             finished_at=container.state.finished_at,
             endpoints=endpoints,
@@ -134,7 +144,7 @@ class Lifecycle:
         status = container.state.status
         if status is not Status.RUNNING:
             after = Status.EXITED if status is Status.RESTARTING else status
-            self._parts.containers.change(container, after, exit_code=code, error=str(error))
+            self._parts.containers.note(container, after, exit_code=code, error=str(error))
         live.waiting.close()
         result = WaitResult(code, str(error))
         live.waits.fire("next-exit", result)
@@ -184,15 +194,17 @@ class Lifecycle:
         again = wanted(container, ended.code)
         if live.probing:
             live.probing.cancel()
-        parts.containers.change(
+        noted = parts.containers.note(
             container, Status.RESTARTING if again else Status.EXITED, pid=0, exit_code=ended.code, error=ended.error,
             oom_killed=oom, finished_at=finished, endpoints={}, restart_count=container.state.restart_count + again,
-            health=health.at_end(container.state),
+            health=health.at_end(container.state), stop_deadline=0,
         )  # fmt: skip
         if live.monitor:
             live.monitor.release()
-            self._forget_monitor(container.id, live.monitor)
+            live.monitor.close()
             live.monitor = None
+        if noted:  # else its exit record is for the next daemon to read
+            remove_monitor_directory(parts.settings.monitor_directory(container.id))
         if oom:
             self.publish(container, "oom")
         self._endpoints.publish(container, "disconnect", endpoints)
@@ -261,13 +273,27 @@ class Lifecycle:
         seconds = _DEFAULT_STOP_SECONDS if seconds is None else seconds
         if container.state.status is Status.PAUSED:
             await self.unpause(container)
+        if seconds >= 0:  # the intent comes first: if this daemon dies while it waits, the next one sends the KILL
+            self._parts.containers.note(
+                container, container.state.status, stop_deadline=times.now() + seconds * times.SECOND
+            )
         self._signal(container, number)
         self.publish(container, "kill", signal=str(number))
-        if not await _gone(live, None if seconds < 0 else seconds):
+        await self._finish_stop(container, live, None if seconds < 0 else seconds)
+
+    async def _finish_stop(self, container: Container, live: Live, seconds: float | None) -> None:
+        run = live.finished
+        if not await _over(run, seconds):
             self._signal(container, 9)
             self.publish(container, "kill", signal="9")
-            await _gone(live, None)
+            await _over(run, None)
         self.publish(container, "stop")
+
+    def carry_on_stop(self, container: Container, live: Live) -> None:
+        """A stop that an earlier daemon had begun: what is left of its time, then KILL."""
+        left = max(container.state.stop_deadline - times.now(), 0) / times.SECOND
+        log.info("container %s: is being stopped, KILL in %.1f s", short(container), left)
+        live.stopping = asyncio.get_running_loop().create_task(self._finish_stop(container, live, left))
 
     async def restart(self, container: Container, timeout: int | None, signal_name: str) -> None:
         """stop, if it runs, and start. A container with AutoRemove stays, as Docker has it."""
@@ -311,7 +337,7 @@ class Lifecycle:
         live = self._parts.containers.live(container)
         async with live.lock:
             live.letting_go = self._let_go(container)
-            await self._remove(container, live, volumes=container.host.auto_remove)
+            await self._remove(container, live, container.state.removes_volumes or container.host.auto_remove)
 
     async def _remove(self, container: Container, live: Live, volumes: bool) -> None:
         """With the lock held. Each part is idempotent, so that a removal that was cut short can be finished."""
@@ -319,12 +345,16 @@ class Lifecycle:
         if live.letting_go:
             await live.letting_go
         if container.state.status is not Status.REMOVING:
-            parts.containers.change(container, Status.REMOVING)
+            parts.containers.note(container, Status.REMOVING, removes_volumes=volumes)
         remove_monitor_directory(settings.monitor_directory(container.id))
         parts.trash.take(settings.container_directory(container.id))
-        parts.containers.discard(container)
         if volumes:
-            parts.volumes.remove_anonymous(create.anonymous(container.definition.mounts))
+            parts.volumes.remove_anonymous(create.anonymous(container.definition.mounts), container.id)
+        try:
+            parts.containers.discard(container)
+        except WriteFailed:
+            await asyncio.to_thread(parts.trash.wait)  # the disk is full: what was just deleted makes room
+            parts.containers.discard(container)
         live.waiting.close()
         self.publish(container, "destroy")
         result = WaitResult(container.state.exit_code)
@@ -341,9 +371,13 @@ class Lifecycle:
 
 
 async def _gone(live: Live, seconds: float | None) -> bool:
-    """Waits until the end of the run is recorded; False if it took longer."""
+    """Waits until the end of the present run is recorded; False if it took longer."""
+    return await _over(live.finished, seconds)
+
+
+async def _over(run: asyncio.Event, seconds: float | None) -> bool:
     try:
-        await asyncio.wait_for(live.finished.wait(), seconds)
+        await asyncio.wait_for(run.wait(), seconds)
     except TimeoutError:
         return False
     return True
@@ -354,22 +388,6 @@ def _as_exec_failure(error: StepFailed, command: str) -> Error:
     if error.step == "execve":
         return ExecFailed(error.path or command, error.errno)
     return error
-
-
-def _forget_volatile(directory: Path) -> None:
-    """A volatile overlay marks its work directory so that it is not mounted again after a crash; a restart may."""
-    with suppress(FileNotFoundError):
-        (directory / "work/work/incompat/volatile").rmdir()
-
-
-def remove_monitor_directory(directory: Path) -> None:
-    """Takes away what a monitor leaves: its socket, its exit record, its directory."""
-    try:
-        for entry in os.scandir(directory):
-            os.unlink(entry.path)
-        directory.rmdir()
-    except FileNotFoundError:
-        pass
 
 
 def short(container: Container) -> str:

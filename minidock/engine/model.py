@@ -332,6 +332,8 @@ class State:
     endpoints: dict[str, EndpointRecord] = field(default_factory=dict)  # by the network's name, while it runs
     networks: dict[str, EndpointWish] | None = None  # once connect or disconnect changed what create had
     ports: tuple[PublishedPort, ...] = ()  # published; written before the kernel is told
+    stop_deadline: int = 0  # a stop is under way: when KILL follows; an intent that the next daemon carries on
+    removes_volumes: bool = False  # its removal, once begun, takes its anonymous volumes along
 
     @property
     def endpoint(self) -> EndpointRecord | None:

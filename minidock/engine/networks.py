@@ -63,15 +63,6 @@ class Networks:
                 self._why_not[record.id] = str(error)
                 log.error("network %s is not available: %s", record.name, error)
 
-    def sweep(self, ports: set[str]) -> None:
-        """Takes bridges and cables away that belong to no network and no endpoint; blocking. ``ports``: the host's
-        ends of those that do.
-        """
-        if self._parts.bridge:
-            bridges = {record.bridge for record in self._own.values()}
-            for name in user.sweep(self.mark, self._parts.bridge.name, bridges, ports):
-                log.info("link %s: belongs to no endpoint, removed", name)
-
     # ---- what there is
 
     def all(self) -> list[NetworkRecord]:

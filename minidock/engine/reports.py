@@ -7,6 +7,7 @@ can show it too.
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from minidock.runtime.monitor import StepResult
 from minidock.runtime.plan import Plan, show
 from minidock.wire.errors import Conflict
 
+log = logging.getLogger(__name__)
 _FILE = "plan.json"
 
 
@@ -34,15 +36,20 @@ def describe(plan: Plan, results: Sequence[StepResult] = ()) -> tuple[StepReport
 
 
 def write(directory: Path, plan: Plan, results: Sequence[StepResult]) -> None:
-    """Keeps the report of the latest start."""
+    """Keeps the report of the latest start. One that can't be kept (the disk is full) is no reason not to start."""
     rows = [(r.kind, r.fields, r.text, r.errno, r.usec) for r in describe(plan, results)]
-    (directory / _FILE).write_text(json.dumps(rows))
+    try:
+        (directory / _FILE).write_text(json.dumps(rows))
+    except OSError as error:
+        log.warning("%s: the report of the start is not kept: %s", directory.name[:12], error)
 
 
 def read(directory: Path, name: str) -> tuple[StepReport, ...]:
-    """The report of the latest start. Raises Conflict if there was none."""
+    """The report of the latest start. Raises Conflict if there was none, or none that can be read."""
     try:
-        rows = json.loads((directory / _FILE).read_text())
+        rows = json.loads((directory / _FILE).read_bytes())
+        return tuple(StepReport(kind, tuple(fields), text, errno, usec) for kind, fields, text, errno, usec in rows)
     except FileNotFoundError:
         raise Conflict(f"container {name} was never started", "minidock plan IMAGE shows what would be done") from None
-    return tuple(StepReport(kind, tuple(fields), text, errno, usec) for kind, fields, text, errno, usec in rows)
+    except (OSError, ValueError, TypeError) as error:
+        raise Conflict(f"read the report of container {name}: {error}", "its next start writes a new one") from None

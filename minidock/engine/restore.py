@@ -10,15 +10,17 @@ from __future__ import annotations
 import asyncio
 import functools
 import logging
+import sqlite3
 from pathlib import Path
 
-from minidock.engine import restarts
+from minidock.engine import create, health, leftovers, restarts
 from minidock.engine.endpoints import Endpoints
-from minidock.engine.lifecycle import Lifecycle, remove_monitor_directory, short
+from minidock.engine.lifecycle import Lifecycle, short
 from minidock.engine.model import Container, Status
 from minidock.engine.parts import Parts
-from minidock.runtime.exit_record import lost, read_exit_record
+from minidock.runtime.exit_record import lost, read_exit_record, remove_monitor_directory
 from minidock.runtime.monitor import Monitor
+from minidock.wire import times
 from minidock.wire.errors import Error
 
 log = logging.getLogger(__name__)
@@ -29,7 +31,7 @@ async def restore(parts: Parts, lifecycle: Lifecycle, endpoints: Endpoints) -> N
     for container in parts.containers.all():
         try:
             await _restore(parts, lifecycle, container)
-        except (Error, OSError) as error:
+        except (Error, OSError, sqlite3.Error) as error:
             log.error("container %s: not restored: %s", short(container), error)
     await _sweep(parts, endpoints)
     await endpoints.adopt()
@@ -46,24 +48,53 @@ async def _restore(parts: Parts, lifecycle: Lifecycle, container: Container) -> 
     if container.state.status in (Status.REMOVING, Status.DEAD):
         log.info("container %s: finishing its removal", short(container))
         return await lifecycle.finish_removal(container)
-    monitor = await _adopt(parts, container)
+    if container.state.status is Status.CREATED and create.half_made(parts.settings.container_directory(container.id)):
+        log.info("container %s: was half made, removed", short(container))
+        parts.containers.change(container, Status.REMOVING, removes_volumes=True)
+        return await lifecycle.finish_removal(container)
+    directory = parts.settings.monitor_directory(container.id)
+    monitor, record = await _adopt(parts, container), read_exit_record(directory)
     live = parts.containers.live(container)
+    if not container.state.alive and (monitor or record):
+        if record and times.parse_rfc3339(record.finished) == container.state.finished_at:
+            if monitor:  # this end is on record; the monitor still waits for a word
+                monitor.release()
+                monitor.close()
+            monitor = None
+        else:
+            _note_start(parts, container, monitor.pid if monitor else 0, directory)
     if monitor is not None:
-        if not container.state.alive:
-            # The daemon went between the start and writing it down; the start itself was whole.
-            parts.containers.change(container, Status.RUNNING, pid=monitor.pid, error="", exit_code=0)
-        live.monitor = monitor
         if container.state.status is Status.RUNNING:  # frozen for a copy, or to be paused, when the daemon went
             await asyncio.to_thread(parts.cgroups.thaw, container.id)
+        elif not parts.cgroups.frozen(container.id):
+            parts.containers.change(container, Status.RUNNING)  # it went between the thaw and writing it down
         lifecycle.watch(container, live, monitor)
         log.info("container %s: runs on, pid %d", short(container), monitor.pid)
+        if container.state.stop_deadline:
+            lifecycle.carry_on_stop(container, live)
     elif container.state.alive:
-        ended = read_exit_record(parts.settings.monitor_directory(container.id)) or lost()
+        ended = record or lost()
         log.info("container %s: ended meanwhile, exit code %d", short(container), ended.code)
         async with live.lock:
             await lifecycle.finish(container, live, ended)
     elif container.state.status is Status.RESTARTING:
         lifecycle.restarts.after(container, 0)
+    elif container.state.endpoints:  # of a start that did not come to be
+        parts.containers.change(container, endpoints={})
+
+
+def _note_start(parts: Parts, container: Container, pid: int, directory: Path) -> None:
+    """The daemon went between the start and writing it down; the start itself was whole."""
+    parts.containers.change(
+        container,
+        Status.RUNNING,
+        pid=pid,
+        error="",
+        exit_code=0,
+        stop_deadline=0,
+        started_at=directory.stat().st_mtime_ns,
+        health=health.at_start(container.config),
+    )
 
 
 async def _adopt(parts: Parts, container: Container) -> Monitor | None:
@@ -79,18 +110,14 @@ async def _adopt(parts: Parts, container: Container) -> Monitor | None:
 
 
 async def _sweep(parts: Parts, endpoints: Endpoints) -> None:
-    """Takes away what belongs to no running container: cgroups, leases and links, directories."""
-    alive = {container.id for container in parts.containers.all() if container.state.alive}
-    known = parts.containers.known_ids()
-    for ident in parts.cgroups.list() - alive:
-        log.info("cgroup of %s: nothing runs in it that should, removed", ident[:12])
-        parts.cgroups.kill(ident)
-        await asyncio.to_thread(parts.cgroups.remove, ident)
-    await asyncio.to_thread(endpoints.sweep, alive)
-    containers = parts.settings.data_root / "containers"
-    for entry in containers.iterdir():
-        if entry.name not in known:
-            parts.trash.take(entry)
+    """Takes away what belongs to nobody, as ``doctor --leaks`` would name it; then ends what monitors are left."""
+    alive = parts.containers.in_use()
+    for leftover in await asyncio.to_thread(leftovers.find, parts, endpoints, alive):
+        log.info("%s %s: %s, removed", leftover.kind, leftover.name, leftover.why)
+        try:
+            await asyncio.to_thread(leftover.take)
+        except (Error, OSError) as error:
+            log.error("%s %s: could not be removed: %s", leftover.kind, leftover.name, error)
     await _sweep_monitors(parts, alive)
 
 
@@ -102,6 +129,10 @@ async def _sweep_monitors(parts: Parts, alive: set[str]) -> None:
         try:
             monitor = await Monitor.adopt(entry.name, entry)
         except (OSError, Error):
+            remove_monitor_directory(entry)
+            continue
+        if monitor.state == "waiting":  # for a start that nobody will ask for: without us it ends
+            monitor.close()
             remove_monitor_directory(entry)
             continue
         log.info("exec %s: runs on", entry.name[:12])

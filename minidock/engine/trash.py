@@ -21,6 +21,7 @@ class Trash:
     def __init__(self, data_root: Path) -> None:
         self._trash = data_root / "trash"
         self._tmp = data_root / "tmp"
+        self._pending: list[Path] = []
         self._worker = ThreadPoolExecutor(1, "trash")
 
     def take(self, path: Path) -> None:
@@ -30,12 +31,29 @@ class Trash:
             path.rename(target)
         except FileNotFoundError:
             return
-        self._worker.submit(_delete_logged, target)
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            target = path  # no room for its name in trash/: deleted where it is, and swept if that is cut short
+        self._delete(target)
+
+    def stuck(self) -> list[Path]:
+        """What is still there although nobody is at it: its deletion failed."""
+        return [] if self._pending else sorted(self._trash.iterdir())
+
+    def wait(self) -> None:
+        """Until all that was taken is deleted; blocking."""
+        self._worker.submit(int).result()
 
     def empty(self) -> None:
         """At the start: what an earlier daemon did not get to, and what it left half-made."""
         for entry in (*self._trash.iterdir(), *self._tmp.iterdir()):
-            self._worker.submit(_delete_logged, entry)
+            self._delete(entry)
+
+    def _delete(self, path: Path) -> None:
+        """In the background; ``_pending`` has an entry for each that is not done."""
+        self._pending.append(path)
+        self._worker.submit(_delete_logged, path).add_done_callback(lambda _: self._pending.pop())
 
     def close(self) -> None:
         """Ends after what is being deleted; the rest is the next start's."""

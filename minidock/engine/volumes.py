@@ -47,9 +47,16 @@ class Volumes:
             raise NotFound(f"get {name}: no such volume")
         return self._record(rows[0])
 
-    def create(self, name: str = "", labels: dict[str, str] | None = None) -> VolumeRecord:
+    def mountpoint(self, name: str) -> str:
+        """Where the content of a volume of this name is, or will be. Raises InvalidArgument for what is no name."""
+        check_name(name)
+        return str(self._data(name))
+
+    def create(
+        self, name: str = "", labels: dict[str, str] | None = None, anonymous: bool | None = None
+    ) -> VolumeRecord:
         """Makes a volume, or returns the one of that name; an empty name makes an anonymous one."""
-        anonymous = not name
+        anonymous = not name if anonymous is None else anonymous
         name = name or os.urandom(32).hex()
         check_name(name)
         if not self._db.query("SELECT 1 FROM volumes WHERE name = ?", (name,)):
@@ -60,9 +67,9 @@ class Volumes:
         self._data(name).mkdir(mode=0o755, exist_ok=True)
         return self.get(name)
 
-    def remove(self, name: str, force: bool = False) -> None:
-        """Deletes a volume that no container mentions. With ``force`` a missing one is no error."""
-        users = self._users(name)
+    def remove(self, name: str, force: bool = False, owner: str = "") -> None:
+        """Deletes a volume that no container mentions but ``owner``. With ``force`` a missing one is no error."""
+        users = [user for user in self._users(name) if user != owner]
         if users:
             raise Conflict(f"remove {name}: volume is in use - [{', '.join(users)}]")
         try:
@@ -74,12 +81,24 @@ class Volumes:
         self._trash.take(self._root / name)
         self._db.execute("DELETE FROM volumes WHERE name = ?", (name,))
 
-    def remove_anonymous(self, names: list[str]) -> None:
-        """After a container is gone: its anonymous volumes, unless another container has them too."""
+    def remove_anonymous(self, names: list[str], owner: str = "") -> None:
+        """With a container that goes, the ``owner``: its anonymous volumes, unless another container has them too."""
         for name in names:
             rows = self._db.query("SELECT 1 FROM volumes WHERE name = ? AND anonymous", (name,))
-            if rows and not self._users(name):
-                self.remove(name, force=True)
+            if rows and not [user for user in self._users(name) if user != owner]:
+                self.remove(name, force=True, owner=owner)
+
+    def empty_strays(self) -> list[Path]:
+        """Directories without a row and without content: of a creation that was cut short."""
+        known = {row["name"] for row in self._db.query("SELECT name FROM volumes")}
+        entries = list(self._root.iterdir()) if self._root.is_dir() else []
+        return [entry for entry in entries if entry.name not in known and _is_empty(entry)]
+
+
+def _is_empty(volume: Path) -> bool:
+    """Nothing in it but an empty ``_data``."""
+    found = [Path(folder) / name for folder, below, files in os.walk(volume) for name in (*below, *files)]
+    return volume.is_dir() and found in ([], [volume / "_data"])
 
 
 def check_name(name: str) -> None:

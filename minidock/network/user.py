@@ -105,22 +105,23 @@ def down(bridge: str, mark: str) -> None:
     firewall.remove(bridge)
 
 
-def sweep(mark: str, default: str, bridges: Collection[str], ports: Collection[str]) -> list[str]:
-    """After a crash: bridges of ours that are none of ``bridges``, and cables plugged into those that are none of
-    ``ports``, go. The ``default`` bridge is not looked at. Returns the names.
-    """
+def stale(mark: str, bridges: Collection[str], ports: Collection[str]) -> list[str]:
+    """Bridges of ours that are none of ``bridges``, and cables plugged into ours that are none of ``ports``."""
     with Netlink() as kernel:
         links = netlink.links(kernel)
-        ours = {link.index: link.name for link in links if link.alias == mark and link.name != default}
-        stale = [name for name in ours.values() if name not in bridges]
-        for link in links:
-            if link.kind == "veth" and link.master in ours and link.name not in ports:
-                kernel.request(netlink.delete_link(link.name))
-                stale.append(link.name)
-    for name in stale:
-        if name in ours.values():
-            down(name, mark)
-    return stale
+    ours = {link.index: link.name for link in links if link.alias == mark}
+    cables = [link.name for link in links if link.kind == "veth" and link.master in ours and link.name not in ports]
+    return [*cables, *(name for name in ours.values() if name not in bridges)]
+
+
+def take(name: str, mark: str) -> None:
+    """Removes a cable or a bridge that ``stale`` has named."""
+    with Netlink() as kernel:
+        found = next((link for link in netlink.links(kernel) if link.name == name), None)
+    if found is not None and found.alias == mark:
+        down(name, mark)
+    elif found is not None:
+        veth.unplug(name)
 
 
 def plug(spec: UserBridge, lease: Lease, interface: str, namespace: int, name: str = "") -> Endpoint:

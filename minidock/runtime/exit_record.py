@@ -7,6 +7,7 @@ an error than an exit code that was never there.
 from __future__ import annotations
 
 import json
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,3 +48,13 @@ def read_exit_record(directory: Path) -> Exit | None:
     if not (0 <= code <= 255 and 0 <= signal <= 64 and _FINISHED.fullmatch(finished)):
         return None
     return Exit(code, signal, finished)
+
+
+def remove_monitor_directory(directory: Path) -> None:
+    """Takes away what a monitor leaves: its socket, its exit record, its directory."""
+    try:
+        for entry in os.scandir(directory):
+            os.unlink(entry.path)
+        directory.rmdir()
+    except FileNotFoundError:
+        pass

@@ -91,7 +91,13 @@ class Monitor:
         stay the caller's. Raises OSError, ServerError; nothing is left then.
         """
         first, sock = _launch(ident, directory, binary, plan, fds, cgroup)
-        monitor = cls(ident, directory, sock, plan)
+        try:
+            monitor = cls(ident, directory, sock, plan)
+        except BaseException:
+            sock.close()
+            _exit_status(first)
+            _remove(directory)
+            raise
         try:
             await _reap(first)
             if not await monitor._greeted:
@@ -310,10 +316,14 @@ def _remove(directory: Path) -> None:
 async def _reap(pid: int) -> None:
     """Waits for the process that was spawned: it forks the monitor and exits. Raises ServerError if it could not."""
     loop = asyncio.get_running_loop()
-    pidfd = os.pidfd_open(pid)
-    dead = asyncio.Event()
-    loop.add_reader(pidfd, dead.set)
     try:
+        pidfd = os.pidfd_open(pid)
+    except OSError:
+        _exit_status(pid)  # no descriptor was free; it ends in a moment, and must not stay a zombie
+        raise
+    dead = asyncio.Event()
+    try:
+        loop.add_reader(pidfd, dead.set)
         await dead.wait()
     finally:
         loop.remove_reader(pidfd)
