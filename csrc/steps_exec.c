@@ -82,7 +82,8 @@ static void use_all_cpus(void)
 /* signals: everything as a fresh login would have it.
  * Why:   ignored signals, the mask, nice and CPU affinity pass through execve: a daemon under taskset or nohup
  *        would hand them to every container.
- * Order: behind `init`, which blocks signals around its fork. The raw call, because the C library hides signals 32 and 33.
+ * Order: before `seccomp`, whose filter need not allow what this does; `init`, later, blocks signals around its fork and
+ *        gives back this state. The raw call, because the C library hides signals 32 and 33.
  * See:   signal(7), sigprocmask(2), umask(2).   Look: grep -E 'Sig(Ign|Blk)|Umask' /proc/PID/status */
 int step_signals(struct walk *w, const struct plan_step *s)
 {
@@ -128,7 +129,8 @@ int step_workdir(struct walk *w, const struct plan_step *s)
 /* close_range(2): every fd above 2 closes at execve.
  * Why:   one forgotten host directory fd in the container is the whole host (CVE-2024-21626, CVE-2016-9962). All of ours
  *        are close-on-exec already; this is for those that nobody knows of.
- * Order: last before execve. Close-on-exec and not closed at once: the report socket must live until then.
+ * Order: before `seccomp`, like `signals`; nothing is opened behind it. Close-on-exec and not closed at once: the report
+ *        socket must live until execve.
  * See:   close_range(2).   Look: ls -l /proc/PID/fd */
 int step_close_fds(struct walk *w, const struct plan_step *s)
 {

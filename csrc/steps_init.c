@@ -104,7 +104,7 @@ static int lead_group(struct walk *w)
  * Why:   shells and most programs neither reap orphans nor handle SIGTERM as pid 1: `stop` would wait its ten
  *        seconds each time, and zombies would eat the pid limit.
  * Order: behind `console` (the session's leader takes the terminal) and behind the identity steps, so that pid 1 is not
- *        more than the program is; before `signals`.
+ *        more than the program is; right before `execve`.
  *        Signals are blocked across the fork, so that none falls between the two.
  * See:   pid_namespaces(7) "The namespace init process", sigwaitinfo(2).   Look: ps -o pid,ppid,comm inside */
 int step_init(struct walk *w, const struct plan_step *s)

@@ -25,7 +25,7 @@ static int need_private(struct walk *w)
  * Why:   a container starts in a millisecond whatever the size of its image, and leaves behind only what it changed.
  * Order: behind `private`: this mount must never show in the host's namespace; before all steps
  *        with paths in the container, which start at the fd that is kept here.
- * See:   Documentation/filesystems/overlayfs.rst, mount(2).   Look: nsenter -t PID -m head -1 /proc/self/mountinfo */
+ * See:   Documentation/filesystems/overlayfs.rst, mount(2).   Look: head -1 /proc/PID/mountinfo */
 int step_overlay(struct walk *w, const struct plan_step *s)
 {
     const struct plan_field *f = s->field;
@@ -47,7 +47,7 @@ int step_overlay(struct walk *w, const struct plan_step *s)
  * Why:   pivot_root(2) wants a mount point, so the directory is bound onto itself.
  * Order: as overlay. The directory may not be a symlink (CVE-2019-18837): a bundle could point at "/".
  *        READONLY takes effect at pivot_root, because mount points are still to be made in it.
- * See:   open_tree(2), OCI runtime spec "root".   Look: nsenter -t PID -m head -1 /proc/self/mountinfo */
+ * See:   open_tree(2), OCI runtime spec "root".   Look: head -1 /proc/PID/mountinfo */
 int step_rootfs(struct walk *w, const struct plan_step *s)
 {
     const char *path = s->field[0].text;
@@ -83,7 +83,7 @@ static int make_root_readonly(struct walk *w)
  * Order: behind the mounts (their sources lie on the old root), before the capabilities are dropped (it needs
  *        CAP_SYS_ADMIN). "." twice stacks the old root on the new one, so no directory for it is needed.
  *        Standard fds that are still the host's /dev/null are exchanged here, too.
- * See:   pivot_root(2) NOTES, mount_namespaces(7).   Look: nsenter -t PID -m cat /proc/self/mountinfo */
+ * See:   pivot_root(2) NOTES, mount_namespaces(7).   Look: cat /proc/PID/mountinfo */
 int step_pivot_root(struct walk *w, const struct plan_step *s)
 {
     (void)s;
@@ -109,7 +109,7 @@ int step_pivot_root(struct walk *w, const struct plan_step *s)
 /* remount_ro: the root mount read-only (--read-only).
  * Why:   the program can't change its own image; volumes, tmpfs and /dev are mounts of their own and stay writable.
  * Order: last of the steps that make mount points or files in the root. Needs CAP_SYS_ADMIN.
- * See:   mount_setattr(2).   Look: nsenter -t PID -m head -1 /proc/self/mountinfo */
+ * See:   mount_setattr(2).   Look: head -1 /proc/PID/mountinfo */
 int step_remount_ro(struct walk *w, const struct plan_step *s)
 {
     (void)s;

@@ -31,6 +31,7 @@ from minidock.api.server import Server
 from minidock.cgroup.find import choose_base, find_cgroup2, own_cgroup
 from minidock.cgroup.tree import CgroupTree
 from minidock.db import Database
+from minidock.engine import rights
 from minidock.engine.containers import Containers
 from minidock.engine.engine import Engine
 from minidock.engine.events import Events
@@ -188,6 +189,7 @@ class _Daemon:
         serving = asyncio.get_running_loop().create_task(server.serve())
         for host in self._hosts():
             log.info("API listen on %s", host.removeprefix("unix://"))
+        asyncio.get_running_loop().run_in_executor(None, rights.prepare, self._settings.data_root / "seccomp")
         stopping = asyncio.get_running_loop().create_task(self._stop.wait())
         await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
         log.info("stopping; containers stay")

@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from minidock.engine import create, mounts, rights, users
+from minidock.engine import create, mounts, namespaces, rights, users
 from minidock.engine.model import Config, Container, EndpointRecord
 from minidock.engine.names import named, resolv_conf
 from minidock.engine.requests import ExecRequest
@@ -25,7 +25,6 @@ from minidock.runtime.spec import (
     Bind,
     ExecSpec,
     Filesystem,
-    Namespaces,
     Overlay,
     Process,
     Spec,
@@ -66,10 +65,10 @@ def container_spec(container: Container, image: Image, place: Place) -> Spec:
         ident=container.id,
         supervision=_supervision(container, place),
         readonly_root=host.readonly_rootfs,
-        hostname=config.hostname,
-        domainname=config.domainname,
+        hostname="" if host.uts_mode == "host" else config.hostname,
+        domainname="" if host.uts_mode == "host" else config.domainname,
         mounts=_mounts(container, directory),
-        namespaces=Namespaces(join=((0, "net"),) if place.joins_network else ()),
+        namespaces=namespaces.of(host, place.joins_network),
         devices=nodes,
         links=DEFAULT_LINKS,
         device_rules=None if host.privileged else rules,
@@ -153,8 +152,10 @@ def _mounts(container: Container, directory: Path) -> tuple[Filesystem | Bind, .
     system = tuple(
         Filesystem(mount.fstype, mount.target, mount.flags, mount.options)
         for mount in paths.default_mounts(mounts.shm_size(host), host.privileged)
-        if mount.target not in own
+        if mount.target not in own and (mount.target != "/dev/shm" or host.ipc_mode not in ("none", "host"))
     )
+    if host.ipc_mode == "host" and "/dev/shm" not in own:
+        generated += (Bind("/dev/shm", "/dev/shm", ("rprivate",)),)
     return (*system, *mounts.tmpfs_mounts(host), *generated, *mounts.binds(container.definition.mounts))
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from minidock.cgroup.limits import Limits
 from minidock.cgroup.tree import CgroupTree
-from minidock.engine import health, mounts, ports, restarts, rights, users
+from minidock.engine import health, mounts, namespaces, ports, restarts, rights, users
 from minidock.engine.containers import Containers
 from minidock.engine.model import Config, Container, Definition, HostConfig, LogConfig, MountPoint
 from minidock.engine.requests import CreateRequest
@@ -43,6 +43,7 @@ def definition(request: CreateRequest, image: Image, ident: str) -> Definition:
     config = dataclasses.replace(config, hostname=config.hostname or _default_hostname(host, ident))
     _check_config(config)
     check_host(host)
+    namespaces.check(request.config, host)
     ports.check(config, host)
     command = [*(config.entrypoint or ()), *(config.cmd or ())]
     if not command or not command[0]:
@@ -52,7 +53,7 @@ def definition(request: CreateRequest, image: Image, ident: str) -> Definition:
 
 
 def _default_hostname(host: HostConfig, ident: str) -> str:
-    return os.uname().nodename if host.network_mode == "host" else names.short_id(ident)
+    return os.uname().nodename if "host" in (host.network_mode, host.uts_mode) else names.short_id(ident)
 
 
 def _normal_host(host: HostConfig) -> HostConfig:
@@ -131,14 +132,8 @@ def check_host(host: HostConfig) -> None:
         if getattr(host, field):
             raise NotImplemented(f"{words}: not there yet in minidock", "run without it")
     restarts.check(host.restart_policy, host.auto_remove)
-    for field, flag in (
-        ("ipc_mode", "--ipc"),
-        ("pid_mode", "--pid"),
-        ("uts_mode", "--uts"),
-        ("cgroupns_mode", "--cgroupns"),
-    ):
-        if getattr(host, field) not in ("", "private"):
-            raise NotImplemented(f"{flag} {getattr(host, field)}: not there yet in minidock", "run without it")
+    if host.memory_swappiness is not None:
+        raise NotImplemented("--memory-swappiness: cgroup v2 has no such setting", "limit swap by --memory-swap")
     if host.runtime not in ("minidock", "runc"):
         raise InvalidArgument(f"unknown or invalid runtime name: {host.runtime}")
     _check_log(host.log_config)

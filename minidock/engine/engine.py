@@ -14,7 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
 
-from minidock.engine import bundle, create, info, leftovers, logs, reports, top
+from minidock.engine import bundle, create, info, leftovers, logs, namespaces, reports, top
 from minidock.engine.archives import Archives
 from minidock.engine.attach import Client
 from minidock.engine.distribution import Distribution
@@ -113,7 +113,7 @@ class Engine:
         if name:
             parts.containers.check_free(name)
         image = parts.images.resolve(request.config.image)
-        request, networks = self.endpoints.settle(request)
+        request, networks = self.endpoints.settle(namespaces.settle(request, parts.containers))
         definition = replace(create.definition(request, image, ident), networks=networks)
         warnings = create.warnings(parts.cgroups, definition)
         directory = parts.settings.container_directory(ident)
@@ -262,7 +262,8 @@ class Engine:
         """What a start would do, and the warnings. Nothing is made."""
         parts, ident = self._parts, names.new_id()
         image = parts.images.resolve(request.config.image)
-        definition = create.definition(self.endpoints.settle(request)[0], image, ident)
+        request, _ = self.endpoints.settle(namespaces.settle(request, parts.containers))
+        definition = create.definition(request, image, ident)
         warnings = create.warnings(parts.cgroups, definition)
         container = Container(ident, "plan", times.now(), definition)
         cgroup = parts.cgroups.path(ident)

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from contextlib import AsyncExitStack, suppress
 
 from minidock.db import WriteFailed
-from minidock.engine import bundle, create, health, pausing, reports
+from minidock.engine import bundle, create, health, namespaces, pausing, reports
 from minidock.engine.containers import Live
 from minidock.engine.endpoints import Endpoints
 from minidock.engine.model import Container, EndpointRecord, Status
@@ -81,6 +81,7 @@ class Lifecycle:
             cgroup, _ = parts.cgroups.create(container.id, create.limits(container.host))
             undo.push_async_callback(asyncio.to_thread, parts.cgroups.remove, container.id)
             joined = await self._endpoints.join(container, undo, fds_of_start)
+            donor = namespaces.pid_donor(container.host, parts.containers, fds_of_start)
             bundle.write_etc_files(container, directory, joined.endpoints, self._host_gateway())
             if way_out := self._endpoints.way_out(joined.endpoints):
                 undo.push_async_callback(self._unpublish, container)
@@ -93,7 +94,7 @@ class Lifecycle:
                 settings.monitor_directory(container.id),
                 parts.monitor_binary,
                 encode(plan),
-                joined.fds,
+                [*joined.fds, *donor],
                 parts.cgroups.monitors,
             )
             undo.callback(self._forget_monitor, container.id, monitor)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from minidock.engine.model import HostConfig
@@ -16,7 +17,7 @@ from minidock.runtime.devices import DeviceNode, DeviceRule
 from minidock.runtime.seccomp import SeccompProfile, compile_profile
 from minidock.runtime.spec import Rlimit
 from minidock.wire.devices import DeviceMapping, check_mapping
-from minidock.wire.errors import InvalidArgument, NotImplemented
+from minidock.wire.errors import Error, InvalidArgument, NotImplemented
 
 _SYSCTL = re.compile(r"[a-z0-9_]+(\.[a-zA-Z0-9_*/-]+)+", re.ASCII)
 _SYSCTL_ALLOWED = ("net.", "fs.mqueue.")
@@ -91,6 +92,12 @@ def seccomp_filter(host: HostConfig, granted: frozenset[str], cache: Path) -> by
     """The filter to load, empty for unconfined."""
     profile = seccomp_profile(host)
     return compile_profile(profile, granted, cache) if profile else b""
+
+
+def prepare(cache: Path) -> None:
+    """Compiles the default filter, so that the first start need not. What fails is told by a start that needs it."""
+    with suppress(Error, OSError):
+        compile_profile(SeccompProfile.load(None), capabilities.DEFAULT, cache)
 
 
 def rlimits(host: HostConfig) -> tuple[Rlimit, ...]:

@@ -57,6 +57,8 @@ def container_plan(spec: Spec) -> Plan:
         # The monitor makes ready: a log, pipes; and who may open which device.
         *_supervision(supervision),
         *_device_rules(spec),
+        # A process can't change its own pid namespace, only that of the children it will have.
+        *_donated_pids(spec),
         # A child that sees only itself: new namespaces, born inside the container's cgroup.
         step("clone3", ",".join(spec.namespaces.new), supervision.cgroup),
         *(step("setns", f"fd:{fd}", kinds) for fd, kinds in spec.namespaces.join),
@@ -113,6 +115,11 @@ def _supervision(supervision: Supervision) -> Iterator[Step]:
 def _device_rules(spec: Spec) -> Iterator[Step]:
     if spec.device_rules is not None and spec.supervision.cgroup:
         yield step("devices", spec.supervision.cgroup, compile_rules(spec.device_rules))
+
+
+def _donated_pids(spec: Spec) -> Iterator[Step]:
+    if spec.namespaces.pid_donor is not None:
+        yield step("setns", f"fd:{spec.namespaces.pid_donor}", "pid")
 
 
 def _propagation(spec: Spec) -> tuple[str, ...]:

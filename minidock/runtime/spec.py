@@ -90,11 +90,15 @@ class Bind:
 
 @dataclass(frozen=True)
 class Namespaces:
-    """linux.namespaces: which are made anew, and which are joined through an fd given at spawn (its index)."""
+    """linux.namespaces: which are made anew, and which are joined through an fd given at spawn (its index).
+
+    ``pid_donor``: the fd of the container whose pid namespace is joined; only the child's children can be moved there.
+    """
 
     new: tuple[str, ...] = ("mnt", "pid", "uts", "ipc")
     own_cgroup: bool = True
     join: tuple[tuple[int, str], ...] = ()
+    pid_donor: int | None = None
 
 
 @dataclass(frozen=True)

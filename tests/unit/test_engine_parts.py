@@ -195,7 +195,9 @@ def test_the_image_fills_in_what_is_open() -> None:
         (Config(cmd=("x",)), HostConfig(oom_score_adj=2000), InvalidArgument),
         (Config(cmd=("x",)), HostConfig(auto_remove=True, restart_policy=RestartPolicy("always")), InvalidArgument),
         (Config(cmd=("x",)), HostConfig(port_bindings={"80/tcp": (PortBinding("::1", "80"),)}), NotImplemented),
-        (Config(cmd=("x",)), HostConfig(pid_mode="host"), NotImplemented),
+        (Config(cmd=("x",)), HostConfig(ipc_mode="shareable"), NotImplemented),
+        (Config(cmd=("x",), hostname="a"), HostConfig(uts_mode="host"), InvalidArgument),
+        (Config(cmd=("x",)), HostConfig(pid_mode="hosts"), InvalidArgument),
     ],
 )  # fmt: skip
 def test_what_create_refuses(config: Config, host: HostConfig, error: type[Error]) -> None:

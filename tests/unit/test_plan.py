@@ -16,6 +16,7 @@ from minidock.runtime.spec import (
     Bind,
     ExecSpec,
     Filesystem,
+    Namespaces,
     Overlay,
     Process,
     Rlimit,
@@ -119,6 +120,15 @@ def test_what_was_asked_for_is_there() -> None:
 
 def test_the_host_network_is_joined_by_not_leaving_it() -> None:
     assert "net" not in container_plan(spec())[kinds(container_plan(spec())).index("clone3")].fields[0]
+
+
+def test_another_container_s_pid_namespace_is_joined_before_the_clone() -> None:
+    """Only children are moved by setns(2) to a pid namespace; the network's is joined by the child itself."""
+    shared = Namespaces(new=("mnt", "ipc"), own_cgroup=False, join=((0, "net"),), pid_donor=1)
+    plan = container_plan(spec(namespaces=shared))
+    assert [one.fields for one in plan if one.kind in ("setns", "clone3", "unshare")] == [
+        ("fd:1", "pid"), ("mnt,ipc", "/cg/c"), ("fd:0", "net")
+    ]  # fmt: skip
 
 
 def test_exec_joins_the_pid_namespace_before_it_forks_and_the_others_after() -> None:

@@ -1,0 +1,131 @@
+"""--pid, --ipc, --uts and --cgroupns: what is shared is the other's, what is not stays one's own; docker's refusals."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support import probe
+from tests.support.cli import Cli
+from tests.support.daemon import Daemon
+from tests.support.wait import eventually
+
+pytestmark = [pytest.mark.overlay]
+
+RUN = ("run", "--rm", "--network", "none")
+ALL = ("mnt", "uts", "ipc", "pid", "net", "cgroup")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def image(daemon: Daemon, tmp_path_factory: pytest.TempPathFactory) -> None:
+    daemon.cli.ok("import", "-", "probe", stdin=probe.archive(tmp_path_factory.mktemp("probe")))
+
+
+def report(minidock: Cli, *options: str) -> Any:
+    return json.loads(minidock.ok(*RUN, *options, "probe", "/probe"))
+
+
+def of_the_host(found: Any) -> set[str]:
+    own = {kind: os.readlink(f"/proc/self/ns/{kind}") for kind in ALL}
+    return {kind for kind in ALL if str(found["namespaces"][kind]) in own[kind]}
+
+
+@pytest.mark.parametrize(("flag", "kind"), [("--ipc", "ipc"), ("--uts", "uts"), ("--cgroupns", "cgroup")])
+def test_one_namespace_of_the_host_and_no_other(minidock: Cli, flag: str, kind: str) -> None:
+    assert of_the_host(report(minidock)) == set()
+    found = report(minidock, flag, "host")
+    assert of_the_host(found) == {kind}
+    assert found["seccomp"] == 2 and found["capabilities"]["effective"] == "00000000a80425fb"
+    assert all(
+        answer == "missing" or answer["found"] == 0 for path, answer in found["masked"].items() if "self" not in path
+    )
+
+
+def test_the_host_s_processes_are_seen_and_strays_end_with_the_container(minidock: Cli) -> None:
+    """Nobody is pid 1 in there, so nothing but cgroup.kill ends what the first process leaves."""
+    look = "readlink /proc/1/ns/pid; readlink /proc/self/ns/pid"
+    script = f"sleep 1047 >/dev/null 2>&1 </dev/null & echo $!; {look}; exit 3"
+    result = minidock(*RUN, "--pid", "host", "--privileged", "busybox", "sh", "-c", script)
+    stray, *found = result.out.split()
+    assert (result.code, len(set(found))) == (3, 1), str(result)
+    eventually(lambda: not Path(f"/proc/{stray}").exists(), "the stray to be gone")
+    masked = minidock.ok(*RUN, "--pid", "host", "busybox", "sh", "-c", "wc -c </proc/keys")
+    assert masked == "0"
+
+
+def test_another_container_s_processes(minidock: Cli) -> None:
+    donor = minidock.ok("run", "-d", "--network", "none", "--name", "donor", "busybox", "sleep", "1047")
+    try:
+        seen = minidock.ok(*RUN, "--pid", "container:donor", "busybox", "ps", "-o", "pid,args")
+        assert "1 sleep 1047" in seen and "ps -o" in seen
+        guest = minidock.ok("run", "-d", "--network", "none", "--pid", "container:donor", "busybox", "sleep", "1048")
+        assert minidock.ok("inspect", "-f", "{{.HostConfig.PidMode}}", guest) == f"container:{donor}"
+        assert "sleep 1047" in minidock.ok("exec", guest, "ps")
+        minidock.ok("kill", "donor")
+        assert minidock.ok("wait", guest) == "137", "a pid namespace ends with its pid 1"
+        result = minidock("start", guest)
+        assert result.code == 1 and "cannot join PID of a non running container" in result.err
+        minidock.ok("rm", guest)
+    finally:
+        minidock.ok("rm", "-f", "donor")
+
+
+def test_shared_memory_by_ipc_mode(minidock: Cli) -> None:
+    def shm(mode: str) -> str:
+        script = "ls -d /dev/shm 2>/dev/null; grep -c ' /dev/shm ' /proc/mounts"
+        return minidock(*RUN, "--ipc", mode, "busybox", "sh", "-c", script).out
+
+    assert shm("private") == "/dev/shm\n1\n"
+    assert shm("none") == "0\n"
+    mark = Path(f"/dev/shm/minidock-test-{os.getpid()}")
+    mark.write_text("of the host")
+    try:
+        command = (*RUN, "--ipc", "host", "busybox", "cat", str(mark))
+        assert minidock.ok(*command) == "of the host"
+    finally:
+        mark.unlink()
+
+
+def test_the_host_s_name(minidock: Cli) -> None:
+    script = ("busybox", "sh", "-c", "hostname; cat /etc/hostname")
+    assert set(minidock.ok(*RUN, "--uts", "host", *script).split()) == {os.uname().nodename}
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (["--pid", "private"], "invalid PID mode: private"),
+        (["--pid", "container:nobody"], "No such container: nobody"),
+        (["--ipc", "container:"], "invalid IPC mode: container:"),
+        (["--ipc", "shareable"], "not there yet"),
+        (["--uts", "other"], "invalid UTS mode: other"),
+        (["--cgroupns", "other"], "invalid cgroup namespace mode: other"),
+        (["--uts", "host", "-h", "box"], "conflicting options: hostname and the UTS mode"),
+        (["--uts", "host", "--domainname", "a.b"], "conflicting options: domainname and the UTS mode"),
+        (["--ipc", "host", "--sysctl", "kernel.shmmax=1"], "not allowed in host ipc namespace"),
+        (["--network", "host", "--sysctl", "net.ipv4.ip_forward=1"], "not allowed in host network namespace"),
+        (["--sysctl", "kernel.core_pattern=|/x"], "is not allowed"),
+        (["--memory-swappiness", "10"], "cgroup v2 has no such setting"),
+        (["--oom-score-adj", "1001"], "range for oom score adj"),
+    ],
+)
+def test_refusals(minidock: Cli, flags: list[str], words: str) -> None:
+    result = minidock("run", "--rm", *flags, "busybox", "true")
+    assert result.code == 125 and words in result.err, str(result)
+
+
+def test_flags_that_reach_the_process(minidock: Cli) -> None:
+    script = (
+        "cat /proc/sys/kernel/shmmni /proc/self/oom_score_adj; ulimit -n; ulimit -Hn; cat /proc/sys/kernel/domainname;"
+        " df -k /dev/shm | awk 'END{print $2}'; ls -l /dev/mykmsg"
+    )
+    out = minidock.ok(
+        *RUN, "--sysctl", "kernel.shmmni=99", "--oom-score-adj", "321",
+        "--ulimit", "nofile=100:200", "--domainname", "dom.example", "--shm-size", "3m",
+        "--device", "/dev/kmsg:/dev/mykmsg:r", "busybox", "sh", "-c", script,
+    ).splitlines()  # fmt: skip
+    assert out[:6] == ["99", "321", "100", "200", "dom.example", "3072"] and out[6].startswith("crw")
