@@ -22,6 +22,7 @@ OUR_CALLS = """
     struct md_tree {
         const char *base, *lowers, *upper, *work, *place;
         int readonly_root;
+        int readonly_all;
         int count;
         const char *const *sources, *const *targets;
         const int *readonly;

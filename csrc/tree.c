@@ -48,8 +48,7 @@ static int put_bind(int root, const struct md_tree *tree, int index)
 /* The detached copy. A read-only root is so without what is mounted on it. */
 static int take_copy(int root, const struct md_tree *tree)
 {
-    const bool writable = tree->upper[0] != '\0';
-    const struct sys_mount_attr all = {.attr_set = TREE_ATTRS | (writable ? 0 : MOUNT_ATTR_RDONLY)};
+    const struct sys_mount_attr all = {.attr_set = TREE_ATTRS | (tree->readonly_all ? MOUNT_ATTR_RDONLY : 0)};
     const struct sys_mount_attr top = {.attr_set = MOUNT_ATTR_RDONLY};
     CLEANUP_FD int copy = sys_open_tree_clone(root, "", AT_EMPTY_PATH | AT_RECURSIVE);
     if (copy < 0 || sys_mount_setattr(copy, AT_EMPTY_PATH | AT_RECURSIVE, &all) < 0)

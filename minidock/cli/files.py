@@ -10,6 +10,7 @@ import sys
 
 from minidock.cli.terminal import is_terminal
 from minidock.cli.verb import Failed, argument, client, value, verb
+from minidock.client.files import Files
 
 _KINDS = "CAD"
 
@@ -18,7 +19,7 @@ _KINDS = "CAD"
 @argument("container", "CONTAINER")
 def diff_command(container: str) -> None:
     """Inspect changes to files or directories on a container's filesystem: A added, C changed, D deleted"""
-    for change in client().changes(container):
+    for change in Files(client()).changes(container):
         sys.stdout.write(f"{_KINDS[change['Kind']]} {change['Path']}\n")
 
 
@@ -29,7 +30,7 @@ def export_command(container: str, output: str) -> None:
     """Export a container's filesystem as a tar archive"""
     if not output and is_terminal(1):
         raise Failed("cowardly refusing to save to a terminal; hint: use the -o flag, or redirect", 1)
-    pieces = client().export(container)
+    pieces = Files(client()).export(container)
     if not output:
         for piece in pieces:
             sys.stdout.buffer.write(piece)

@@ -46,6 +46,7 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "rename": ("container", "Rename a container"),
         "update": ("update", "Change limits and restart policy of containers"),
         "rm": ("container", "Remove containers"),
+        "cp": ("cp", "Copy files between a container and the local filesystem"),
         "diff": ("files", "Show what a container has changed in its image's files"),
         "export": ("files", "Export a container's files as a tar archive"),
     },

@@ -259,35 +259,6 @@ class Client:
         """Returns when the daemon has registered the wait; ``condition``: not-running, next-exit or removed."""
         return Waiting(self.request("POST", f"{_container(container)}/wait", {"condition": condition}))
 
-    # -- a container's files -------------------------------------------------------------------------------------------
-
-    def changes(self, container: str) -> list[Json]:
-        """What differs from the image: Path and Kind (0 changed, 1 added, 2 deleted)."""
-        return list(self._json("GET", f"{_container(container)}/changes") or ())
-
-    def export(self, container: str) -> Response:
-        """A tar of all its files."""
-        return self.request("GET", f"{_container(container)}/export")
-
-    def path_stat(self, container: str, path: str) -> Json | None:
-        """name, size, mode (as Go numbers it), mtime, linkTarget of a path in a container; None if there is none."""
-        try:
-            response = self.request("HEAD", f"{_container(container)}/archive", {"path": path})
-        except NotFound:
-            self.inspect(container)  # raises if it is the container that is missing
-            return None
-        response.read()
-        return _path_stat(response)
-
-    def get_archive(self, container: str, path: str) -> tuple[Json, Response]:
-        """What a path is, and a tar of it."""
-        response = self.request("GET", f"{_container(container)}/archive", {"path": path})
-        return _path_stat(response), response
-
-    def put_archive(self, container: str, path: str, archive: Iterator[bytes], query: Query) -> None:
-        """Unpacks a tar into the directory ``path``; ``query``: noOverwriteDirNonDir, copyUIDGID."""
-        self.request("PUT", f"{_container(container)}/archive", {"path": path, **query}, archive).read()
-
     # -- exec ----------------------------------------------------------------------------------------------------------
 
     def exec_create(self, container: str, config: Json) -> str:
@@ -357,15 +328,6 @@ def _message(response: Response) -> str:
         return str(json.loads(body)["message"]).strip()
     except (ValueError, KeyError, TypeError):
         return body.decode(errors="replace").strip() or f"the daemon answered with status {response.status}"
-
-
-def _path_stat(response: Response) -> Json:
-    from binascii import a2b_base64
-
-    found = json.loads(a2b_base64(response.headers.get("x-docker-container-path-stat", "")) or "{}")
-    if not isinstance(found, dict) or "name" not in found:
-        raise ServerError("archive: the daemon's answer does not say what the path is")
-    return found
 
 
 def _container(name: str) -> str:

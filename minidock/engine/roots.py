@@ -155,13 +155,13 @@ class Roots:
         directory = settings.container_directory(container.id)
         lowers = images.lowers(images.resolve(container.definition.image_id))
         base, upper = str(images.layers_dir), str(directory / "upper")
-        if not writable:
+        if not mounts:
             lowers = [os.path.relpath(upper, base), *lowers]
         found = bundle.bind_mounts(container, directory) if mounts else ()
         return shim.container_tree(
             (base, ":".join(lowers)),
             str(directory / "rootfs"),
-            (upper, str(directory / "work")) if writable else None,
+            (upper, str(directory / "work")) if mounts else None,
             [(one.source, one.target, "ro" in one.flags) for one in found if os.path.lexists(one.source)],
-            readonly_root=container.host.readonly_rootfs,
+            (container.host.readonly_rootfs, not writable),
         )

@@ -84,18 +84,19 @@ def container_tree(
     place: str,
     writable: tuple[str, str] | None,
     binds: Sequence[tuple[str, str, bool]] = (),
-    readonly_root: bool = False,
+    readonly: tuple[bool, bool] = (False, False),
 ) -> int:
     """An fd of a container's root as it would be if it ran, mounted nowhere; it ends when the fd is closed.
 
     ``layers``: base and lowers as for ``overlay_view``; ``place``: an empty directory to mount on for a moment;
-    ``writable``: the upper and the work directory, None to read only; ``binds``: source, target, whether read-only.
+    ``writable``: the upper and the work directory, or None; ``binds``: source, target, whether read-only; ``readonly``:
+    the root, and everything.
     """
     keep = [ffi.new("char[]", os.fsencode(text)) for text in (*layers, *(writable or ("", "")), place)]
     sources = [ffi.new("char[]", os.fsencode(source)) for source, _, _ in binds]
     targets = [ffi.new("char[]", os.fsencode(target)) for _, target, _ in binds]
     lists = (ffi.new("char *[]", sources), ffi.new("char *[]", targets), ffi.new("int[]", [int(b[2]) for b in binds]))
-    tree = ffi.new("struct md_tree *", (*keep, int(readonly_root), len(binds), *lists))
+    tree = ffi.new("struct md_tree *", (*keep, *map(int, readonly), len(binds), *lists))
     return _checked(lib.md_container_tree(tree), place)
 
 

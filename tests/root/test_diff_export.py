@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from tests.support.cli import Cli
+from tests.support.wait import eventually
 
 pytestmark = [pytest.mark.overlay]
 
@@ -47,8 +48,8 @@ def test_export_is_the_tree_without_mounts(minidock: Cli, tmp_path: Path, runnin
     command = ["sh", "-c", SCRIPT + ("touch /ready; sleep 1000" if running else "")]
     minidock.ok("run", *(["-d"] if running else []), "--name", "exported", "-v", f"{tmp_path}:/vol", "alpine", *command)
     try:
-        while running and minidock("exec", "exported", "ls", "/ready").code:
-            pass
+        if running:
+            eventually(lambda: minidock("exec", "exported", "ls", "/ready").code == 0, "the files")
         out = tmp_path / "e.tar"
         minidock.ok("export", "-o", str(out), "exported")
         with tarfile.open(out) as tar:
