@@ -51,18 +51,23 @@ async def list_(engine: Engine, request: Request) -> Answer:
     wanted = ps.Selection(request)
     shown = await asyncio.to_thread(wanted.resolve_images, engine) if wanted.needs_images else None
     chosen = wanted.choose(engine.containers(), shown)
+    return json_answer(await rows(engine, chosen, request.flag("size")))
+
+
+async def rows(engine: Engine, chosen: list[Container], size: bool) -> list[dict[str, Any]]:
+    """Containers as a list shows them; their sizes must be asked for, since they are counted file by file."""
     images = await asyncio.to_thread(_current_names, engine, {c.config.image for c in chosen})
     network_ids = {network.name: network.id for network in engine.networks.all()}
-    rows = []
+    found = []
     for container in chosen:
         image = container.config.image
         if images.get(image) != container.definition.image_id:
             image = container.definition.image_id  # the name has moved on to another image
         row = render.summary(container, image, network_ids)
-        if request.flag("size"):
+        if size:
             row["SizeRw"], row["SizeRootFs"] = await engine.sizes(container.id)
-        rows.append(row)
-    return json_answer(rows)
+        found.append(row)
+    return found
 
 
 def _current_names(engine: Engine, names: set[str]) -> dict[str, str]:

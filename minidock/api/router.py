@@ -27,6 +27,7 @@ from minidock.api import (
     stats,
     streams,
     system,
+    upkeep,
     volumes,
 )
 from minidock.api.request import Request, decode
@@ -56,6 +57,7 @@ ROUTES: tuple[Route, ...] = (
     Route("GET", "/version", system.version),
     Route("GET", "/info", system.info),
     Route("GET", "/events", streams.events),
+    Route("GET", "/system/df", upkeep.df),
     Route("POST", "/auth", system.auth),
     # containers: what is there
     Route("GET", "/containers/json", containers.list_),
@@ -73,6 +75,7 @@ ROUTES: tuple[Route, ...] = (
     Route("POST", "/containers/{c}/rename", containers.rename),
     Route("POST", "/containers/{c}/update", containers.update),
     Route("DELETE", "/containers/{c}", containers.remove),
+    Route("POST", "/containers/prune", upkeep.prune_containers),
     # containers: what comes out of them, what goes into them
     Route("POST", "/containers/{c}/attach", streams.attach),
     Route("POST", "/containers/{c}/wait", streams.wait),
@@ -99,6 +102,7 @@ ROUTES: tuple[Route, ...] = (
     Route("GET", "/images/{image*}/get", distribution.save),
     Route("POST", "/images/{image*}/tag", images.tag),
     Route("DELETE", "/images/{image*}", images.remove),
+    Route("POST", "/images/prune", upkeep.prune_images),
     # volumes
     Route("GET", "/volumes", volumes.list_),
     Route("POST", "/volumes/create", volumes.create),
@@ -132,8 +136,7 @@ ROUTES: tuple[Route, ...] = (
     Route("POST", "/build", system.not_here),
     Route("GET", "/images/search", system.not_here),
     Route("POST", "/images/{image*}/push", system.not_here),
-    Route("GET", "/system/df", system.not_here),
-    *(Route("POST", f"/{noun}/prune", system.not_here) for noun in ("containers", "images", "volumes")),
+    Route("POST", "/volumes/prune", system.not_here),
 )
 
 _VERSIONED = re.compile(r"/v([0-9.]+)(/.*)", re.ASCII)

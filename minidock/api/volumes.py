@@ -37,7 +37,7 @@ async def list_(engine: Engine, request: Request) -> Answer:
     used = {point.name for container in engine.containers() for point in container.definition.mounts}
     dangling = wanted.flag("dangling")
     found = [
-        _shown(record)
+        shown(record)
         for record in await asyncio.to_thread(engine.volumes.all)
         if wanted.pattern("name", record.name)
         and wanted.exact("driver", "local")
@@ -55,12 +55,12 @@ async def create(engine: Engine, request: Request) -> Answer:
     if body.driver_opts:
         raise NotImplemented("volume options: not there yet in minidock", "create it without --opt")
     record = await asyncio.to_thread(engine.volumes.create, body.name, body.labels)
-    return json_answer(_shown(record), 201)
+    return json_answer(shown(record), 201)
 
 
 async def inspect(engine: Engine, request: Request) -> Answer:
     """GET /volumes/{v}"""
-    return json_answer(_shown(await asyncio.to_thread(engine.volumes.get, request.name)))
+    return json_answer(shown(await asyncio.to_thread(engine.volumes.get, request.name)))
 
 
 async def remove(engine: Engine, request: Request) -> Answer:
@@ -69,7 +69,8 @@ async def remove(engine: Engine, request: Request) -> Answer:
     return Answer(204)
 
 
-def _shown(record: VolumeRecord) -> dict[str, object]:
+def shown(record: VolumeRecord) -> dict[str, object]:
+    """A volume as JSON."""
     return {
         "CreatedAt": times.rfc3339(record.created - record.created % times.SECOND),
         "Driver": "local",

@@ -32,6 +32,7 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "port": ("port", "List port mappings or a specific mapping for the container"),
         "top": ("container", "Display the running processes of a container"),
         "stats": ("stats", "Display what containers use, live"),
+        "events": ("events", "Show what happens, as it happens"),
         "attach": ("attach", "Attach standard input, output and error to a running container"),
         "wait": ("container", "Block until containers stop, then print their exit codes"),
     },
@@ -61,6 +62,11 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
     },
     "Networks": {
         "network": ("network", "Manage networks"),
+    },
+    "By noun": {
+        "container": ("nouns", "Manage containers"),
+        "image": ("nouns", "Manage images"),
+        "system": ("nouns", "Manage minidock: disk usage, clean-up, events"),
     },
     "How it works": {
         "plan": ("plan", "Show the kernel steps that a start would take"),

@@ -8,7 +8,6 @@ of wire/errors.py, with Docker's texts.
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -20,6 +19,7 @@ from minidock.engine.attach import Client
 from minidock.engine.distribution import Distribution
 from minidock.engine.endpoints import Endpoints
 from minidock.engine.execs import Execs
+from minidock.engine.housekeeping import Housekeeping, tree_size
 from minidock.engine.leftovers import Leftover
 from minidock.engine.lifecycle import Lifecycle
 from minidock.engine.model import Container, Status
@@ -67,6 +67,7 @@ class Engine:
         self._lifecycle.probe = Probes(parts.containers, self._execs, self._lifecycle.publish).watch
         self.updates = Updates(parts, self._lifecycle)
         self.statistics = Statistics(parts)
+        self.housekeeping = Housekeeping(parts, self.remove, self.remove_image)
         self._started_at = times.now()
         self.archives = Archives(parts)
         self.images = parts.images
@@ -229,7 +230,7 @@ class Engine:
     async def sizes(self, reference: str) -> tuple[int, int]:
         """(bytes that the container has written, bytes of all it sees)."""
         container = self.container(reference)
-        own = await asyncio.to_thread(_tree_size, self.directory(container) / "upper")
+        own = await asyncio.to_thread(tree_size, self.directory(container) / "upper")
         return own, own + self._parts.images.resolve(container.definition.image_id).size
 
     # Exec
@@ -343,16 +344,3 @@ def _cells(value: int) -> int:
     if not 0 <= value < 65536:
         raise InvalidArgument(f"invalid terminal size: {value}")
     return value
-
-
-def _tree_size(path: Path) -> int:
-    """Bytes of the regular files below a directory; hard links count once."""
-    seen: set[int] = set()
-    total = 0
-    for folder, _, files in os.walk(path):
-        for name in files:
-            status = os.lstat(os.path.join(folder, name))
-            if status.st_ino not in seen:
-                seen.add(status.st_ino)
-                total += status.st_size
-    return total

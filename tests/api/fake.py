@@ -16,7 +16,9 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from minidock.cgroup.stats import Stats
 from minidock.engine.events import Events
+from minidock.engine.housekeeping import ImageUse
 from minidock.engine.model import (
     Config,
     Container,
@@ -44,6 +46,7 @@ from minidock.engine.requests import (
     VolumeRecord,
     WaitResult,
 )
+from minidock.engine.statistics import Sample
 from minidock.image.model import Auth, History, Image, ImageConfig, Removed
 from minidock.image.progress import Progress, ProgressLine
 from minidock.wire import frames, times
@@ -167,6 +170,31 @@ class Volumes:
             raise Conflict(f"remove {name}: volume is in use - [{WEB}]")
 
 
+class Upkeep:
+    """Stands for engine.updates, .statistics and .housekeeping."""
+
+    def __init__(self, engine: FakeEngine) -> None:
+        self._engine = engine
+
+    async def update(self, reference: str, wish: HostConfig) -> list[str]:
+        self._engine.note("update", self._engine.container(reference).name, wish.cpu_shares)
+        return []
+
+    async def sample(self, one: Container) -> Sample:
+        if not one.state.alive:
+            return Sample()
+        return Sample(BORN, Stats(7, 7, 0, 0, 0, 0, None, None, {}, 1, None, None), 9, 2)
+
+    async def prune_containers(self, fits: Callable[[Container], bool]) -> tuple[list[str], int]:
+        return [one.id for one in self._engine.list if not one.state.up and fits(one)], 12
+
+    async def prune_images(self, fits: Callable[[Image], bool]) -> tuple[list[Removed], int]:
+        return [Removed(deleted=one.id) for one in self._engine.images.list() if fits(one)], 0
+
+    def images(self) -> tuple[int, list[ImageUse]]:
+        return 1984399, [ImageUse(one, 0, 4) for one in self._engine.images.list()]
+
+
 class FakeEngine:
     """What the API calls."""
 
@@ -181,6 +209,7 @@ class FakeEngine:
             container(WEB, "web", running, labels={"a": "b"}, exposed_ports={"80/tcp": {}}, open_stdin=True),
         ]
         self.images, self.volumes, self.events = Images(), Volumes(), Events()
+        self.updates = self.statistics = self.housekeeping = Upkeep(self)
         self.calls: list[tuple[Any, ...]] = []
         self.networks, self.endpoints = Networks(self.note), Endpoints(self)
         self.waits: list[asyncio.Future[WaitResult]] = []

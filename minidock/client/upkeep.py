@@ -1,0 +1,37 @@
+"""The client's verbs for upkeep: disk usage, prune, events.
+
+For the commands of `minidock system` and `minidock events`; a module of its own, as only they need it. Read next:
+client.py.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+from minidock.client.client import Client, Filters, Json, Query, encode_filters
+
+
+class Upkeep:
+    """``Upkeep(client).df()``; errors are those of wire/errors.py."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+
+    def _ask(self, method: str, path: str, query: Query | None = None) -> Json:
+        return dict(json.loads(self._client.request(method, path, query).read()))
+
+    def df(self) -> Json:
+        """What takes up the disk: LayersSize, Images, Containers, Volumes, BuildCache."""
+        return self._ask("GET", "/system/df")
+
+    def prune(self, kind: str, filters: Filters | None = None) -> Json:
+        """Removes what nobody uses; ``kind``: containers, images, networks, volumes."""
+        return self._ask("POST", f"/{kind}/prune", {"filters": encode_filters(filters)})
+
+    def events(self, filters: Filters | None = None, since: str = "", until: str = "") -> Iterator[Json]:
+        """Events as they come, and the kept ones since a time; ends at ``until``."""
+        query = {"filters": encode_filters(filters), "since": since, "until": until}
+        for line in self._client.request("GET", "/events", query).lines():
+            if line.strip():
+                yield json.loads(line)
