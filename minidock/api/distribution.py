@@ -1,4 +1,4 @@
-"""Images on their way out: save.
+"""Images on their way out: save, push; and login.
 
 Read next: images.py, for what comes in.
 """
@@ -8,7 +8,12 @@ from __future__ import annotations
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, cast
 
+from minidock.api.images import auth, joined, report
+from minidock.api.progress import Progress
 from minidock.api.request import Request
+from minidock.api.response import Answer, json_answer
+from minidock.image.model import Auth
+from minidock.wire.errors import InvalidArgument
 
 if TYPE_CHECKING:
     from minidock.engine.engine import Engine
@@ -27,3 +32,30 @@ async def save(engine: Engine, request: Request) -> None:
         async for piece in pieces:
             stream.put(piece)
             await stream.drain()
+
+
+async def push(engine: Engine, request: Request) -> None:
+    """POST /images/{image}/push"""
+    reference = joined(request.name, request.text("tag"))
+    credentials = auth(request.header(b"x-registry-auth"))
+    stream = request.stream()
+    progress = Progress(stream)
+    progress.begun = True  # Docker's clients look for the errors of a push in the stream
+    request.follow()
+    await report(request, progress, engine.distribution.push(reference, credentials, progress))
+    stream.open()
+
+
+async def login(engine: Engine, request: Request) -> Answer:
+    """POST /auth"""
+    body = await request.json()
+    if not isinstance(body, dict) or not all(isinstance(body.get(key, ""), str) for key in _FIELDS):
+        raise InvalidArgument("invalid credentials: want an object of strings")
+    username, password, token, server = (body.get(key, "") for key in _FIELDS)
+    if not (username and password or token):
+        raise InvalidArgument("invalid credentials: username and password are both needed")
+    await engine.distribution.login(server, Auth(username, password, token))
+    return json_answer({"Status": "Login Succeeded", "IdentityToken": ""})
+
+
+_FIELDS = ("username", "password", "identitytoken", "serveraddress")

@@ -46,7 +46,7 @@ async def _pull(engine: Engine, request: Request) -> None:
     credentials = auth(request.header(b"x-registry-auth"))
     progress = Progress(request.stream())
     request.follow()
-    await _report(request, progress, engine.pull(reference, credentials, progress))
+    await report(request, progress, engine.pull(reference, credentials, progress))
 
 
 async def _import(engine: Engine, request: Request) -> None:
@@ -65,11 +65,11 @@ async def load(engine: Engine, request: Request) -> None:
     stream = request.stream()
     progress = Progress(stream, quiet=request.flag("quiet"))
     progress.begun = True
-    await _report(request, progress, engine.load(request.reader(), progress))
+    await report(request, progress, engine.load(request.reader(), progress))
     stream.open()
 
 
-async def _report(request: Request, progress: Progress, work: Coroutine[Any, Any, object]) -> None:
+async def report(request: Request, progress: Progress, work: Coroutine[Any, Any, object]) -> None:
     """Does the work; an error becomes a status before the first line, a line of its own after it."""
     try:
         await work

@@ -58,7 +58,7 @@ ROUTES: tuple[Route, ...] = (
     Route("GET", "/info", system.info),
     Route("GET", "/events", streams.events),
     Route("GET", "/system/df", upkeep.df),
-    Route("POST", "/auth", system.auth),
+    Route("POST", "/auth", distribution.login),
     # containers: what is there
     Route("GET", "/containers/json", containers.list_),
     Route("POST", "/containers/create", containers.create),
@@ -101,6 +101,7 @@ ROUTES: tuple[Route, ...] = (
     Route("GET", "/images/{image*}/history", images.history),
     Route("GET", "/images/{image*}/get", distribution.save),
     Route("POST", "/images/{image*}/tag", images.tag),
+    Route("POST", "/images/{image*}/push", distribution.push),
     Route("DELETE", "/images/{image*}", images.remove),
     Route("POST", "/images/prune", upkeep.prune_images),
     # volumes
@@ -135,7 +136,6 @@ ROUTES: tuple[Route, ...] = (
     Route("POST", "/commit", system.not_here),
     Route("POST", "/build", system.not_here),
     Route("GET", "/images/search", system.not_here),
-    Route("POST", "/images/{image*}/push", system.not_here),
     Route("POST", "/volumes/prune", system.not_here),
 )
 

@@ -43,11 +43,6 @@ async def info(engine: Engine, request: Request) -> Answer:
     return json_answer(render.info(await asyncio.to_thread(engine.info), networks))
 
 
-async def auth(engine: Engine, request: Request) -> Answer:
-    """POST /auth"""
-    raise NotImplemented("login: not there yet in minidock", "pull public images without it")
-
-
 async def plugins(engine: Engine, request: Request) -> Answer:
     """GET /plugins"""
     return json_answer([])

@@ -1,4 +1,4 @@
-"""Verbs that send images away: save.
+"""Verbs that send images away: push, save.
 
 Read next: image.py, for the verbs that bring images in.
 """
@@ -10,8 +10,34 @@ import sys
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 
+from minidock.cli import credentials, reference
 from minidock.cli.terminal import is_terminal
-from minidock.cli.verb import Failed, argument, client, value, verb
+from minidock.cli.verb import Failed, argument, client, flag, value, verb
+from minidock.client.distribution import Distribution
+
+
+@verb("push")
+@argument("name", "NAME[:TAG]")
+@flag("-a", "--all-tags", help="Push all tags of an image to the repository")
+@flag("-q", "--quiet", help="Suppress verbose output")
+def push_command(name: str, all_tags: bool, quiet: bool) -> None:
+    """Upload an image to a registry"""
+    repository, tag = reference.split(name)
+    if all_tags and tag:
+        raise Failed("tag can't be used with --all-tags/-a", 1)
+    if not tag and not all_tags:
+        tag = "latest"
+        if not quiet:
+            print("Using default tag: latest")
+    canonical = reference.canonical(repository)
+    lines = Distribution(client()).push(canonical, tag, credentials.header(canonical))
+    if quiet:
+        list(lines)
+        print(canonical if all_tags else reference.full(name))
+    else:
+        from minidock.cli.progress import show_progress
+
+        show_progress(lines, sys.stdout)
 
 
 @verb("save")
@@ -21,7 +47,7 @@ def save_command(images: Sequence[str], path: str) -> None:
     """Save one or more images to a tar archive (streamed to STDOUT by default)"""
     if not path and is_terminal(1):
         raise Failed("cowardly refusing to save to a terminal; hint: use the -o flag or redirect", 1)
-    archive = client().save(images)
+    archive = Distribution(client()).save(images)
     if path:
         write_file(path, archive)
         return

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from typing import BinaryIO
 
-from minidock.cli import reference
+from minidock.cli import credentials, reference
 from minidock.cli.terminal import is_terminal
 from minidock.cli.verb import Failed, argument, client, flag, tell, value, verb
 from minidock.wire.errors import Error, NotFound
@@ -31,7 +31,8 @@ def pull_command(name: str, all_tags: bool, quiet: bool, platform: str) -> None:
         tag = "latest"
         if not quiet:
             print("Using default tag: latest")
-    lines = client().pull(reference.canonical(repository), tag, platform)
+    canonical = reference.canonical(repository)
+    lines = client().pull(canonical, tag, platform, credentials.header(canonical))
     if quiet:
         list(lines)
     else:

@@ -54,11 +54,14 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
     "Images": {
         "images": ("images", "List images"),
         "pull": ("image", "Download an image from a registry"),
+        "push": ("distribution", "Upload an image to a registry"),
         "save": ("distribution", "Save images to a tar archive (streamed to standard output by default)"),
         "load": ("image", "Load images from a tar archive or standard input"),
         "import": ("image", "Import the contents of a tarball to create an image"),
         "tag": ("image", "Create a tag TARGET_IMAGE that refers to SOURCE_IMAGE"),
         "rmi": ("image", "Remove images"),
+        "login": ("login", "Log in to a registry"),
+        "logout": ("login", "Log out from a registry"),
     },
     "Networks": {
         "network": ("network", "Manage networks"),

@@ -53,10 +53,12 @@ def create_container(client: Client, body: Json, given: options.Options) -> str:
 
 def pull(client: Client, image: str, given: options.Options) -> None:
     """Pulls with the progress on stderr, so that the container's output stays alone on stdout."""
+    from minidock.cli import credentials
     from minidock.cli.progress import show_progress
 
     repository, tag = reference.split(image)
-    lines = client.pull(reference.canonical(repository), tag or "latest", given["platform"] or "")
+    canonical = reference.canonical(repository)
+    lines = client.pull(canonical, tag or "latest", given["platform"] or "", credentials.header(canonical))
     if given["quiet"]:
         list(lines)
     else:

@@ -134,9 +134,11 @@ class Client:
         response.read()
         return response.status != 304
 
-    def _progress(self, path: str, query: Query, body: object = None) -> Iterator[Json]:
+    def _progress(
+        self, path: str, query: Query, body: object = None, headers: Mapping[str, str] | None = None
+    ) -> Iterator[Json]:
         """The lines of a pull or load, one object each. An error within them is raised where it comes."""
-        response = self.request("POST", path, query, body)
+        response = self.request("POST", path, query, body, headers)
         for line in response.lines():
             if line.strip():
                 entry: Json = json.loads(line)
@@ -293,17 +295,14 @@ class Client:
     def inspect_volume(self, volume: str) -> Json:
         return self._object("GET", f"/volumes/{quote(volume)}")
 
-    def pull(self, repository: str, tag: str = "", platform: str = "") -> Iterator[Json]:
-        """Progress lines. Without a tag all tags are pulled; a digest counts as a tag."""
-        return self._progress("/images/create", {"fromImage": repository, "tag": tag, "platform": platform})
+    def pull(self, repository: str, tag: str = "", platform: str = "", auth: str = "") -> Iterator[Json]:
+        """Progress lines. Without a tag all tags are pulled; a digest counts as a tag. ``auth``: X-Registry-Auth."""
+        query = {"fromImage": repository, "tag": tag, "platform": platform}
+        return self._progress("/images/create", query, headers={"X-Registry-Auth": auth} if auth else {})
 
     def load(self, archive: Iterator[bytes], quiet: bool = False, platform: str = "") -> Iterator[Json]:
         """Progress lines; ``archive`` is what `docker save` or an OCI layout in a tar gives."""
         return self._progress("/images/load", {"quiet": quiet, "platform": platform}, archive)
-
-    def save(self, images: Sequence[str]) -> Response:
-        """An archive of images, to be read piece by piece."""
-        return self.request("GET", "/images/get", {"names": list(images)})
 
     def import_image(self, rootfs: Iterator[bytes], query: Query) -> str:
         """The new image's id; ``query``: repo, tag, message, changes (a list)."""

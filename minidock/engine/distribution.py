@@ -1,7 +1,7 @@
-"""Images on their way out: save.
+"""Images on their way out: save, push; and login, which checks credentials.
 
 Each verb finds the images at once, so that a wrong name is an error before anything is sent, and works in threads.
-Read next: image/save.py.
+Read next: image/save.py, image/push.py.
 """
 
 from __future__ import annotations
@@ -10,6 +10,8 @@ import asyncio
 from collections.abc import AsyncIterator, Generator, Sequence
 
 from minidock.engine.events import Events
+from minidock.image.model import Auth
+from minidock.image.progress import Progress
 from minidock.image.store import ImageStore
 
 
@@ -26,6 +28,15 @@ class Distribution:
             image = self._images.resolve(reference)
             self._events.publish("image", "save", image.id, {"name": reference})
         return _read(pieces)
+
+    async def push(self, reference: str, auth: Auth | None, progress: Progress) -> None:
+        """To its registry; ``progress`` is called from other threads."""
+        await asyncio.to_thread(self._images.push, reference, auth, progress)
+        self._events.publish("image", "push", reference, {"name": reference})
+
+    async def login(self, server: str, auth: Auth) -> None:
+        """Whether a registry takes the credentials. Raises Unauthorized."""
+        await asyncio.to_thread(self._images.login, server, auth)
 
 
 async def _read(pieces: Generator[bytes, None, None]) -> AsyncIterator[bytes]:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import base64
 import re
 import threading
+from collections.abc import Sequence
 from urllib.parse import urlencode, urlsplit
 
 from minidock.image.http import Response, Transport, origin
@@ -44,8 +45,8 @@ def challenges(header: str) -> dict[str, dict[str, str]]:
 class Authorizer:
     """The Authorization header for one registry, renewed when it is refused. Shared by the threads of a pull."""
 
-    def __init__(self, base: str, scope: str, auth: Auth | None, transport: Transport) -> None:
-        self._base, self._scope, self._transport = base, scope, transport
+    def __init__(self, base: str, scopes: Sequence[str], auth: Auth | None, transport: Transport) -> None:
+        self._base, self._scopes, self._transport = base, scopes, transport
         self._auth = auth or Auth()
         self._lock = threading.Lock()
         self.header = f"Bearer {auth.registry_token}" if auth and auth.registry_token else ""
@@ -71,18 +72,19 @@ class Authorizer:
         realm = challenge.get("realm", "")
         secret = bool(self._auth.username or self._auth.identity_token)
         check_realm(self._base, realm, secret)
-        query = {"service": challenge.get("service", ""), "scope": self._scope}
+        query = [("service", challenge.get("service", "")), *(("scope", scope) for scope in self._scopes)]
         if self._auth.identity_token:
-            response = self._refresh(realm, query)
+            response = self._refresh(realm, challenge.get("service", ""))
         else:
             authorization = self._basic() if self._auth.username else ""
             separator = "&" if urlsplit(realm).query else "?"
             response = self._transport.request("GET", realm + separator + urlencode(query), {}, authorization)
         return self._read_token(response, realm)
 
-    def _refresh(self, realm: str, query: dict[str, str]) -> Response:
+    def _refresh(self, realm: str, service: str) -> Response:
         """OAuth 2: an identity token (of `docker login`) is changed for an access token."""
-        form = {**query, "grant_type": "refresh_token", "refresh_token": self._auth.identity_token, "client_id": CLIENT}
+        form = {"service": service, "scope": " ".join(self._scopes), "client_id": CLIENT}
+        form |= {"grant_type": "refresh_token", "refresh_token": self._auth.identity_token}
         headers = {"Content-Type": "application/x-www-form-urlencoded"}
         return self._transport.request("POST", realm, headers, body=urlencode(form).encode())
 

@@ -12,8 +12,9 @@ import contextlib
 import socket
 import ssl
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 from urllib.parse import urljoin, urlsplit
 
 import urllib3
@@ -27,6 +28,8 @@ MAX_REDIRECTS = 5
 REDIRECTS = (301, 302, 303, 307, 308)
 
 Response = urllib3.BaseHTTPResponse
+# A body to be sent: a function opens a file anew for each time.
+Body = bytes | Callable[[], contextlib.AbstractContextManager[Any]] | None
 _DEFAULT_PORTS = {"https": 443, "http": 80}
 
 
@@ -57,6 +60,7 @@ class Transport:
         self._pool = urllib3.PoolManager(
             num_pools=8,
             maxsize=4,
+            blocksize=CHUNK,
             retries=False,
             timeout=urllib3.Timeout(connect=timing.connect, read=timing.read),
             cert_reqs="CERT_REQUIRED" if verify else "CERT_NONE",
@@ -73,7 +77,7 @@ class Transport:
         self._pool.clear()
 
     def request(
-        self, method: str, url: str, headers: Mapping[str, str], authorization: str = "", body: bytes | None = None
+        self, method: str, url: str, headers: Mapping[str, str], authorization: str = "", body: Body = None
     ) -> Response:
         """The answer to a request, redirects followed; its body is still to be read. Raises Unreachable."""
         home = origin(url)
@@ -84,14 +88,16 @@ class Transport:
             if response.status not in REDIRECTS or not target:
                 return response
             self.discard(response)
-            url = _redirected(url, target)
+            url = redirected(url, target)
         raise ServerError(f"reach {home[1]}: more than {MAX_REDIRECTS} redirects")
 
-    def _once(self, method: str, url: str, headers: Mapping[str, str], body: bytes | None) -> Response:
+    def _once(self, method: str, url: str, headers: Mapping[str, str], body: Body) -> Response:
         try:
-            return self._pool.request(
-                method, url, headers=headers, body=body, redirect=False, preload_content=False, decode_content=False
-            )
+            with contextlib.ExitStack() as files:
+                data = files.enter_context(body()) if callable(body) else body
+                return self._pool.request(
+                    method, url, headers=headers, body=data, redirect=False, preload_content=False, decode_content=False
+                )
         except (urllib3.exceptions.HTTPError, OSError) as error:
             raise Unreachable(f"reach {urlsplit(url).netloc}: {reason(error)}") from None
         except ValueError:
@@ -135,7 +141,7 @@ def origin(url: str) -> tuple[str, str, int]:
     return parts.scheme, (parts.hostname or "").lower(), parts.port or _DEFAULT_PORTS.get(parts.scheme, 0)
 
 
-def _redirected(url: str, target: str) -> str:
+def redirected(url: str, target: str) -> str:
     """Where a redirect leads. Raises ServerError for what must not be followed."""
     try:
         after = urljoin(url, target)

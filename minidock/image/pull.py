@@ -146,8 +146,9 @@ class Puller:
         size = sum(row.size for row in rows if row)
         durable.settle(self._layers.directory)
         with self._db.transaction():
-            ident = self._records.add_image(wanted.config, size, [document.digest for document in wanted.documents])
-            self._records.add_digest(ref.by_digest(wanted.documents[0].digest), ident)
+            documents = [document.digest for document in wanted.documents]
+            ident = self._records.add_image(wanted.config, size, documents, root=documents[0])
+            self._records.add_digest(ref.by_digest(documents[0]), ident)
             if not ref.digest:
                 self._records.tag(ref, ident)
         return ident

@@ -88,14 +88,18 @@ class Records:
             raise NotFound(f"No such image: {ident}")
         return bytes(rows[0]["config"])
 
-    def add_image(self, data: bytes, size: int, manifests: Sequence[str] = ()) -> str:
-        """Writes an image down, if it is new; returns its id. Of ``manifests`` the first led to the others."""
+    def add_image(self, data: bytes, size: int, manifests: Sequence[str] = (), root: str = "") -> str:
+        """Writes an image down, if it is new; its id. ``manifests`` go with the digest ``root``, or with the image."""
         ident = digest.of(data)
         with self._db.transaction() as connection:
             connection.execute("INSERT OR IGNORE INTO images VALUES (?,?,?)", (ident, data, size))
             for one in manifests:
-                connection.execute("INSERT OR IGNORE INTO manifests VALUES (?,?,?)", (one, ident, manifests[0]))
+                connection.execute("INSERT OR IGNORE INTO manifests VALUES (?,?,?)", (one, ident, root))
         return ident
+
+    def add_manifest(self, digest: str, ident: str) -> None:
+        """A manifest that an image went by, and may go by again."""
+        self._db.execute("INSERT OR IGNORE INTO manifests VALUES (?,?,?)", (digest, ident, digest))
 
     def manifests(self, ident: str) -> list[str]:
         """The digests of the manifests and indexes that an image came by."""

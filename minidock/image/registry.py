@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import ipaddress
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
@@ -19,7 +19,7 @@ from minidock.image import digest as digests
 from minidock.image import manifest
 from minidock.image.auth import Authorizer, Refused
 from minidock.image.content import BlobWriter
-from minidock.image.http import Response, Timing, Transport, Unreachable
+from minidock.image.http import Body, Response, Timing, Transport, Unreachable, origin
 from minidock.image.jsonio import Fields, parse_object
 from minidock.image.manifest import Descriptor
 from minidock.image.model import Auth, RegistryConfig
@@ -83,11 +83,13 @@ def is_insecure(domain: str, config: RegistryConfig) -> bool:
 class Repository:
     """One repository of a registry, by one endpoint. Its methods may be called from several threads."""
 
-    def __init__(self, endpoint: Endpoint, ref: Reference, auth: Auth | None, timing: Timing) -> None:
+    def __init__(
+        self, endpoint: Endpoint, ref: Reference, auth: Auth | None, timing: Timing, scopes: Sequence[str] = ()
+    ) -> None:
         self._endpoint, self._ref, self._timing = endpoint, ref, timing
         self._transport = Transport(endpoint.verify, timing)
-        scope = f"repository:{ref.path}:pull"
-        self._authorizer = Authorizer(endpoint.base, scope, None if endpoint.mirror else auth, self._transport)
+        scopes = scopes or (f"repository:{ref.path}:pull",)
+        self._authorizer = Authorizer(endpoint.base, scopes, None if endpoint.mirror else auth, self._transport)
 
     def close(self) -> None:
         self._transport.close()
@@ -96,7 +98,11 @@ class Repository:
         """Asks whether a registry is there at all. Raises Unreachable at once: another endpoint may do."""
         response = self._transport.request("GET", f"{self._endpoint.base}/v2/", {})
         if response.status == 401:
-            self._authorizer.answer(response, self._authorizer.header)
+            try:
+                self._authorizer.answer(response, self._authorizer.header)
+            except Refused as error:  # what is asked for next will be refused, too, and says what it was
+                if error.answered not in (401, 403):
+                    raise
         self._transport.discard(response)
         if response.status not in (200, 401, 403, *TRANSIENT):
             raise ServerError(f"registry {self._host}: it answered {response.status} to /v2/, so it is none")
@@ -158,26 +164,32 @@ class Repository:
         yield None
 
     def _get(self, path: str, accept: str = "*/*") -> Response:
-        """A successful answer to GET, tried again while that may help."""
-        url = f"{self._endpoint.base}/v2/{self._ref.path}/{path}"
+        """A successful answer to GET."""
+        return self._checked(self._patiently("GET", self._url(path), {"Accept": accept}), path)
+
+    def _url(self, path: str) -> str:
+        return f"{self._endpoint.base}/v2/{self._ref.path}/{path}"
+
+    def _patiently(self, method: str, url: str, headers: Mapping[str, str], body: bytes | None = None) -> Response:
+        """The answer to a request that may be repeated, tried again while that may help."""
         for pause in self._pauses():
             try:
-                response = self._authorized(url, accept)
+                response = self._authorized(method, url, headers, body)
             except Unreachable:
                 if pause is None:
                     raise
             else:
                 if response.status not in TRANSIENT or pause is None:
-                    return self._checked(response, path)
+                    return response
                 pause = max(pause, min(_retry_after(response), self._timing.longest_pause))
                 self._transport.discard(response)
             time.sleep(pause or 0)
         raise ServerError(f"registry {self._host} does not answer")
 
-    def _authorized(self, url: str, accept: str) -> Response:
+    def _authorized(self, method: str, url: str, headers: Mapping[str, str], body: Body = None) -> Response:
         for last in (False, True):
-            header = self._authorizer.header
-            response = self._transport.request("GET", url, {"Accept": accept}, header)
+            header = self._authorizer.header if origin(url) == origin(self._endpoint.base) else ""
+            response = self._transport.request(method, url, headers, header, body)
             if response.status != 401 or last:
                 return response
             try:

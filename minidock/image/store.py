@@ -4,7 +4,7 @@
     resolve list tag remove      records.py (rows), removal.py (Docker's rules for rmi)
     pull                         pull.py, registry.py
     load import_rootfs           archive.py, imports.py
-    save                         package.py, save.py
+    save push login              package.py, save.py, push.py, upload.py, login.py
     lowers layers_dir            layers.py, unpack.py
 
 An image exists from the moment its row is committed, which is after all its layers are in place; whatever a crash
@@ -33,6 +33,7 @@ from minidock.wire.names import short_id
 
 if TYPE_CHECKING:
     from minidock.image.pull import Puller
+    from minidock.image.push import Pusher
 
 __all__ = ["Auth", "Image", "ImageConfig", "ImageStore", "Progress", "ProgressLine", "RegistryConfig", "Removed"]
 
@@ -54,6 +55,7 @@ class ImageStore:
         self._layers = Layers(root, self._records, self._content, discard)
         self._registries, self._lock = registry, threading.Lock()
         self._puller: Puller | None = None
+        self._pusher: Pusher | None = None
         self._layers.collect()
 
     # What there is
@@ -180,6 +182,25 @@ class ImageStore:
     def save(self, refs: Sequence[str]) -> Generator[bytes, None, None]:
         """A tar of images as ``docker save`` writes it, made as it is read; close it if it isn't read to its end."""
         return save.write(self._records, self._content, self._layers, save.choose(self._records, refs))
+
+    def push(self, ref: str, auth: Auth | None, progress: Progress) -> None:
+        """To a registry: a tag, or without one all tags of the repository."""
+        self.pusher().push(reference.parse(ref), auth, progress)
+
+    def pusher(self) -> Pusher:
+        """What pushes; made by the first push, as the puller is by the first pull."""
+        from minidock.image.push import Pusher
+
+        with self._lock:
+            if self._pusher is None:
+                self._pusher = Pusher(self._registries, self._records, self._content, self._layers, self._db)
+            return self._pusher
+
+    def login(self, server: str, auth: Auth) -> None:
+        """Returns if a registry takes the credentials. Raises Unauthorized."""
+        from minidock.image import http, login
+
+        login.check(server, auth, self._registries, http.Timing())
 
     def _add(self, data: bytes, parsed: config.ParsedConfig, manifests: Sequence[str] = ()) -> str:
         rows = [self._layers.present(name) for name in layers.names(parsed.diff_ids)]

@@ -2,6 +2,7 @@
 
     Error                    what a user can be told
     ├── InvalidArgument      400  125   bad request or option
+    ├── Unauthorized         401  125   a registry refuses the credentials, or wants some
     ├── NotFound             404  125   no such object
     ├── Ambiguous            400  125   the prefix fits several objects
     ├── Conflict             409  125   wrong state, name taken, in use
@@ -45,6 +46,12 @@ class InvalidArgument(Error):
     """The request or an option is malformed; nothing was changed."""
 
     status = 400
+
+
+class Unauthorized(Error):
+    """A registry refuses the credentials, or what they are not enough for."""
+
+    status = 401
 
 
 class NotFound(Error):
@@ -148,7 +155,10 @@ def _exec_reason(command: str, errno: int) -> str:
 
 BY_STATUS: dict[int, type[Error]] = {
     cls.status: cls
-    for cls in (InvalidArgument, NotFound, Conflict, NotModified, Forbidden, NotImplemented, Unavailable, ServerError)
+    for cls in (
+        *(InvalidArgument, Unauthorized, NotFound, Conflict, NotModified, Forbidden, NotImplemented, Unavailable),
+        ServerError,
+    )
 }
 """For the client: the class that stands for an HTTP status. What is not listed is a ServerError."""
 

@@ -19,7 +19,7 @@ ANSWERS: list[tuple[str, str, Any, int, str]] = [
     ("GET", "/v1.24/_ping", b"", 200, ""),
     ("GET", "/version", b"", 200, ""),
     ("GET", "/v1.45/info", b"", 200, ""),
-    ("POST", "/auth", {"username": "a"}, 501, "login"),
+    ("POST", "/auth", {"username": "a"}, 400, "username and password are both needed"),
     ("GET", "/v1.46/info", b"", 400, "client version 1.46 is too new. Maximum supported API version is 1.45"),
     ("GET", "/v1.23/info", b"", 400, "client version 1.23 is too old. Minimum supported API version is 1.24, please"),
     ("GET", "/v1..4/info", b"", 400, "invalid API version"),

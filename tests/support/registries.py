@@ -137,7 +137,7 @@ class FakeRegistry:
                 except OSError:
                     self.close_connection = True
 
-            do_POST = do_GET
+            do_POST = do_PUT = do_PATCH = do_HEAD = do_GET
 
             def _send(self, reply: Reply) -> None:
                 self.send_response(reply.status)
@@ -146,6 +146,7 @@ class FakeRegistry:
                 self.send_header("Content-Length", str(len(reply.body)))
                 self.end_headers()
                 body = reply.body if reply.cut is None else reply.body[: reply.cut]
+                body = b"" if self.command == "HEAD" else body
                 self.close_connection = reply.cut is not None
                 for at in range(len(body) if reply.drip else 0):
                     self.wfile.write(body[at : at + 1])

@@ -244,8 +244,8 @@ def test_redirects_end(fake: FakeRegistry) -> None:
 @pytest.mark.parametrize("target", ["http://a/x", "ftp://a/x", "file:///etc/passwd", "https://[", "javascript:x"])
 def test_a_redirect_from_https_leads_to_https(target: str) -> None:
     with pytest.raises(ServerError):
-        http._redirected("https://registry/v2/", target)
-    assert http._redirected("https://registry/v2/", "../x") == "https://registry/x"
+        http.redirected("https://registry/v2/", target)
+    assert http.redirected("https://registry/v2/", "../x") == "https://registry/x"
 
 
 # -- servers that fail

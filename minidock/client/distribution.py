@@ -1,0 +1,45 @@
+"""The client's verbs on images that leave: push, save, commit; and login.
+
+For cli/distribution.py and cli/login.py; a module of its own, as only they need it. Read next: client.py.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+
+from minidock.client.client import Client, Json, Query, quote
+from minidock.client.connection import Response
+from minidock.wire.errors import ServerError
+
+_NOBODY = "e30="  # {} in base64: Docker's daemons want the header with every push
+
+
+class Distribution:
+    """``Distribution(client).push(…)``; errors are those of wire/errors.py."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+
+    def push(self, repository: str, tag: str = "", auth: str = "") -> Iterator[Json]:
+        """Progress lines; errors are raised where they come. No tag: all tags. ``auth``: X-Registry-Auth."""
+        path, headers = f"/images/{quote(repository, keep=b'/:@')}/push", {"X-Registry-Auth": auth or _NOBODY}
+        for line in self._client.request("POST", path, {"tag": tag}, headers=headers).lines():
+            if line.strip():
+                entry: Json = json.loads(line)
+                if entry.get("error"):
+                    raise ServerError(str(entry["error"]))
+                yield entry
+
+    def save(self, images: Sequence[str]) -> Response:
+        """An archive of images, to be read piece by piece."""
+        return self._client.request("GET", "/images/get", {"names": list(images)})
+
+    def login(self, credentials: Json) -> str:
+        """Has the daemon check username, password and serveraddress at the registry; what it says to that."""
+        answer = json.loads(self._client.request("POST", "/auth", body=credentials).read())
+        return str(answer.get("Status") or "Login Succeeded")
+
+    def commit(self, query: Query) -> str:
+        """The new image's id. ``query``: container, repo, tag, author, comment, changes (a list), pause."""
+        return str(json.loads(self._client.request("POST", "/commit", query).read())["Id"])
