@@ -16,6 +16,7 @@ from minidock.cli.output import show_rows
 from minidock.cli.terminal import is_terminal
 from minidock.cli.verb import argument, client, flag, value, verb
 from minidock.client.client import Client, Json
+from minidock.client.upkeep import Upkeep
 from minidock.wire.errors import NotFound
 from minidock.wire.names import short_id
 from minidock.wire.units import binary_size, decimal_size
@@ -62,11 +63,11 @@ def stats_command(containers: Sequence[str], all: bool, layout: str | None, no_s
 def sample(daemon: Client, containers: Sequence[str], all: bool) -> dict[str, Json]:
     """The counters of the containers by id. One that was named must be there; others may go at any moment."""
     if containers:
-        return {found["id"]: found for name in containers for found in [daemon.stats(name)]}
+        return {found["id"]: found for name in containers for found in [Upkeep(daemon).stats(name)]}
     samples = {}
     for container in daemon.containers(all):
         try:
-            samples[container["Id"]] = daemon.stats(container["Id"])
+            samples[container["Id"]] = Upkeep(daemon).stats(container["Id"])
         except NotFound:
             continue
     return samples

@@ -13,6 +13,7 @@ from minidock.cli.options import limit_options, limits, one
 from minidock.cli.values import restart_policy
 from minidock.cli.verb import Failed, argument, tell, value, verb
 from minidock.client.client import Client
+from minidock.client.upkeep import Upkeep
 
 
 @verb("update")
@@ -29,7 +30,7 @@ def update_command(containers: Sequence[str], restart: str | None, **given: Any)
         raise Failed("you must provide one or more flags when using this command", 1)
 
     def update(daemon: Client, name: str) -> str:
-        for warning in daemon.update(name, wish):
+        for warning in Upkeep(daemon).update(name, wish):
             tell(f"warning: {warning}")
         return name
 

@@ -193,37 +193,33 @@ class Client:
 
     def plan_of(self, container: str) -> Json:
         """The steps of a container's last start, each with Errno and Usec. Of minidock, not of Docker."""
-        return self._object("GET", f"/minidock{_container(container)}/plan")
+        return self._object("GET", f"/minidock{container_path(container)}/plan")
 
     def start(self, container: str) -> bool:
         """False if it runs already."""
-        return self._do("POST", f"{_container(container)}/start")
+        return self._do("POST", f"{container_path(container)}/start")
 
     def stop(self, container: str, timeout: int | None = None, signal: str = "") -> bool:
         """``timeout`` in seconds before SIGKILL, -1 for never; False if it was stopped already."""
-        return self._do("POST", f"{_container(container)}/stop", {"t": timeout, "signal": signal})
+        return self._do("POST", f"{container_path(container)}/stop", {"t": timeout, "signal": signal})
 
     def restart(self, container: str, timeout: int | None = None, signal: str = "") -> None:
-        self._do("POST", f"{_container(container)}/restart", {"t": timeout, "signal": signal})
+        self._do("POST", f"{container_path(container)}/restart", {"t": timeout, "signal": signal})
 
     def kill(self, container: str, signal: str = "") -> None:
-        self._do("POST", f"{_container(container)}/kill", {"signal": signal})
+        self._do("POST", f"{container_path(container)}/kill", {"signal": signal})
 
     def rename(self, container: str, name: str) -> None:
-        self._do("POST", f"{_container(container)}/rename", {"name": name})
+        self._do("POST", f"{container_path(container)}/rename", {"name": name})
 
     def pause(self, container: str) -> None:
-        self._do("POST", f"{_container(container)}/pause")
+        self._do("POST", f"{container_path(container)}/pause")
 
     def unpause(self, container: str) -> None:
-        self._do("POST", f"{_container(container)}/unpause")
-
-    def update(self, container: str, wish: Json) -> list[str]:
-        """Changes limits and restart policy; the daemon's warnings."""
-        return list(self._object("POST", f"{_container(container)}/update", body=wish).get("Warnings") or [])
+        self._do("POST", f"{container_path(container)}/unpause")
 
     def remove(self, container: str, force: bool = False, volumes: bool = False) -> None:
-        self._do("DELETE", _container(container), {"force": force, "v": volumes})
+        self._do("DELETE", container_path(container), {"force": force, "v": volumes})
 
     def containers(
         self, all: bool = False, limit: int = 0, size: bool = False, filters: Filters | None = None
@@ -233,39 +229,35 @@ class Client:
         return list(self._json("GET", "/containers/json", query))
 
     def inspect(self, container: str, size: bool = False) -> Json:
-        return self._object("GET", f"{_container(container)}/json", {"size": size})
+        return self._object("GET", f"{container_path(container)}/json", {"size": size})
 
     def top(self, container: str, ps_args: str = "") -> Json:
         """``Titles`` and ``Processes``, as ps would print them."""
-        return self._object("GET", f"{_container(container)}/top", {"ps_args": ps_args})
-
-    def stats(self, container: str) -> Json:
-        """The counters of what it uses, now."""
-        return self._object("GET", f"{_container(container)}/stats", {"stream": "false", "one-shot": True})
+        return self._object("GET", f"{container_path(container)}/top", {"ps_args": ps_args})
 
     def logs(self, container: str, query: Query) -> tuple[Response, bool]:
         """The log as a stream of bytes, and whether it is framed. ``query``: stdout, stderr, follow, tail, since, …"""
-        response = self.request("GET", f"{_container(container)}/logs", query)
+        response = self.request("GET", f"{container_path(container)}/logs", query)
         return response, response.headers.get("content-type") == _FRAMED
 
     def attach(
         self, container: str, stdin: bool = False, stdout: bool = True, stderr: bool = True, detach_keys: str = ""
     ) -> Stream:
         query = {"stream": True, "stdin": stdin, "stdout": stdout, "stderr": stderr, "detachKeys": detach_keys}
-        return self._hijack(f"{_container(container)}/attach", query)
+        return self._hijack(f"{container_path(container)}/attach", query)
 
     def resize(self, container: str, rows: int, columns: int) -> None:
-        self._do("POST", f"{_container(container)}/resize", {"h": rows, "w": columns})
+        self._do("POST", f"{container_path(container)}/resize", {"h": rows, "w": columns})
 
     def wait(self, container: str, condition: str = "") -> Waiting:
         """Returns when the daemon has registered the wait; ``condition``: not-running, next-exit or removed."""
-        return Waiting(self.request("POST", f"{_container(container)}/wait", {"condition": condition}))
+        return Waiting(self.request("POST", f"{container_path(container)}/wait", {"condition": condition}))
 
     # -- exec ----------------------------------------------------------------------------------------------------------
 
     def exec_create(self, container: str, config: Json) -> str:
         """The id of the new exec session."""
-        return str(self._object("POST", f"{_container(container)}/exec", body=config)["Id"])
+        return str(self._object("POST", f"{container_path(container)}/exec", body=config)["Id"])
 
     def exec_start(self, session: str, config: Json) -> Stream | None:
         """The session's stream, or None if ``config`` says Detach."""
@@ -329,7 +321,7 @@ def _message(response: Response) -> str:
         return body.decode(errors="replace").strip() or f"the daemon answered with status {response.status}"
 
 
-def _container(name: str) -> str:
+def container_path(name: str) -> str:
     if not name:
         raise InvalidArgument("invalid container name or ID: value is empty")
     return f"/containers/{quote(name)}"

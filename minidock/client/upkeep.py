@@ -1,6 +1,6 @@
-"""The client's verbs for upkeep: disk usage, prune, events.
+"""The client's verbs for upkeep: disk usage, prune, events, stats, update.
 
-For the commands of `minidock system` and `minidock events`; a module of its own, as only they need it. Read next:
+For the commands of those names; a module of its own, as only they need it. Read next:
 client.py.
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 
-from minidock.client.client import Client, Filters, Json, Query, encode_filters
+from minidock.client.client import Client, Filters, Json, Query, container_path, encode_filters
 
 
 class Upkeep:
@@ -18,8 +18,8 @@ class Upkeep:
     def __init__(self, client: Client) -> None:
         self._client = client
 
-    def _ask(self, method: str, path: str, query: Query | None = None) -> Json:
-        return dict(json.loads(self._client.request(method, path, query).read()))
+    def _ask(self, method: str, path: str, query: Query | None = None, body: object = None) -> Json:
+        return dict(json.loads(self._client.request(method, path, query, body).read()))
 
     def df(self) -> Json:
         """What takes up the disk: LayersSize, Images, Containers, Volumes, BuildCache."""
@@ -35,3 +35,11 @@ class Upkeep:
         for line in self._client.request("GET", "/events", query).lines():
             if line.strip():
                 yield json.loads(line)
+
+    def stats(self, container: str) -> Json:
+        """The counters of what it uses, now."""
+        return self._ask("GET", f"{container_path(container)}/stats", {"stream": "false", "one-shot": True})
+
+    def update(self, container: str, wish: Json) -> list[str]:
+        """Changes limits and restart policy; the daemon's warnings."""
+        return list(self._ask("POST", f"{container_path(container)}/update", body=wish).get("Warnings") or [])
