@@ -56,12 +56,12 @@ class Networks:
         """Raises every network, as the daemon's start asks for; blocking. One that can't be raised keeps the others
         from nothing.
         """
-        for record in self._own.values():
-            try:
-                self._up[record.id] = user.up(record.kernel(), self.mark)
-            except Error as error:
-                self._why_not[record.id] = str(error)
-                log.error("network %s is not available: %s", record.name, error)
+        for ident, found in user.up_all([record.kernel() for record in self._own.values()], self.mark).items():
+            if isinstance(found, Error):
+                self._why_not[ident] = str(found)
+                log.error("network %s is not available: %s", self._own[ident].name, found)
+            else:
+                self._up[ident] = found
 
     # ---- what there is
 

@@ -282,14 +282,13 @@ def _link(message: Any) -> Link:
     )
 
 
-def addresses(netlink: Netlink, index: int) -> list[IPv4Interface]:
-    """The IPv4 addresses of an interface."""
-    dump = netlink.dump(Request(RTM_GETADDR, ifaddrmsg, {"family": socket.AF_INET}, []))
-    return [
-        IPv4Interface((message.get_attr("IFA_LOCAL"), message["prefixlen"]))
-        for message in dump
-        if message["index"] == index
-    ]
+def addresses(netlink: Netlink) -> dict[int, list[IPv4Interface]]:
+    """The IPv4 addresses of all interfaces, by their index."""
+    found: dict[int, list[IPv4Interface]] = {}
+    for message in netlink.dump(Request(RTM_GETADDR, ifaddrmsg, {"family": socket.AF_INET}, [])):
+        address = IPv4Interface((message.get_attr("IFA_LOCAL"), message["prefixlen"]))
+        found.setdefault(message["index"], []).append(address)
+    return found
 
 
 def routes(netlink: Netlink) -> list[Route]:

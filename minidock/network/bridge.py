@@ -105,7 +105,7 @@ class Bridge:
             kernel.request(new, netlink.set_alias(self.name, self.mark))
             undo.callback(kernel.request, netlink.delete_link(self.name))
             found = Link(socket.if_nametoindex(self.name), self.name, "bridge", self.mark, mtu, 0)
-        settle(kernel, found, gateway)
+        settle(kernel, found, gateway, netlink.addresses(kernel).get(found.index, ()))
         return _Up(row, found.index, found.mtu)
 
     def _refuse_foreign(self, found: Link | None) -> None:

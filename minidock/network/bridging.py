@@ -11,7 +11,7 @@ import fcntl
 import logging
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from ipaddress import IPv4Interface
 from pathlib import Path
 
@@ -26,12 +26,12 @@ _LOCK_TIME = 5.0
 _FORWARDING = Path("/proc/sys/net/ipv4/ip_forward")
 
 
-def settle(kernel: Netlink, link: Link, gateway: IPv4Interface) -> None:
+def settle(kernel: Netlink, link: Link, gateway: IPv4Interface, known: Collection[IPv4Interface]) -> None:
     """Gives the bridge its address and raises it. IPv6 is off on it, and router advertisements are not listened to:
-    a container could otherwise announce itself as the host's router (CVE-2020-13401).
+    a container could otherwise announce itself as the host's router (CVE-2020-13401). ``known``: what it has already.
     """
     set_ipv6(link.name, NO_IPV6)
-    if gateway not in netlink.addresses(kernel, link.index):
+    if gateway not in known:
         kernel.request(netlink.new_address(link.index, gateway))
     kernel.request(netlink.link_up(link.index))
 

@@ -18,6 +18,7 @@ Serves bridge.py and user.py. See: nft(8). Look: nft list table inet minidock-mi
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from ipaddress import IPv4Network
 
@@ -88,6 +89,13 @@ def table_of(bridge: str) -> str:
 def apply(bridge: str, subnet: IPv4Network, policy: Policy = Policy()) -> None:  # noqa: B008 - frozen
     """Makes or replaces the table; all of it or nothing. Raises Unavailable with nft's own words."""
     _load(f"write the rules of {bridge}", ruleset(bridge, subnet, policy))
+
+
+def apply_all(wanted: Iterable[tuple[str, IPv4Network, Policy]]) -> None:
+    """The same for many bridges in one go: starting nft takes longer than what it does."""
+    scripts = [ruleset(*one) for one in wanted]
+    if scripts:
+        _load("write the rules of the bridges", "".join(scripts))
 
 
 def remove(bridge: str) -> None:

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import contextlib
 import socket
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 
@@ -27,7 +27,7 @@ from minidock.network.bridging import hint, mtu_of_default_route, one_at_a_time,
 from minidock.network.leases import Lease, mac_of
 from minidock.network.pools import choose
 from minidock.network.sandbox import Endpoint
-from minidock.wire.errors import Conflict, Unavailable
+from minidock.wire.errors import Conflict, Error, Unavailable
 
 
 @dataclass(frozen=True)
@@ -66,29 +66,47 @@ def host_routes() -> list[IPv4Network]:
 
 
 def up(spec: UserBridge, mark: str) -> UserBridge:
-    """Makes or adopts the bridge and its rules; idempotent. Returns the spec with the bridge's MTU.
+    """Makes or adopts the bridge and its rules, or nothing. Returns the spec with the bridge's MTU.
 
     Raises Conflict where the name is someone else's, Unavailable with what this machine lacks.
-    Order: the rules are there before the bridge can carry anything.
     """
+    found = up_all([spec], mark)[spec.network_id]
+    if isinstance(found, Error):
+        if not isinstance(found, Conflict):
+            with contextlib.suppress(OSError, Error):
+                down(spec.bridge, mark)
+        raise found
+    return found
+
+
+def up_all(specs: Sequence[UserBridge], mark: str) -> dict[str, UserBridge | Error]:
+    """Makes or adopts many, by the network's id: each with the bridge's MTU, or why it can't be; idempotent.
+
+    Order: the rules are there before a bridge can carry anything.
+    """
+    result: dict[str, UserBridge | Error] = {}
+    if not specs:
+        return result
     try:
-        with one_at_a_time(), Netlink() as kernel, contextlib.ExitStack() as undo:
+        with one_at_a_time(), Netlink() as kernel:
             links = {link.name: link for link in netlink.links(kernel)}
-            found = links.get(spec.bridge)
-            if found is not None and found.alias != mark:
-                raise Conflict(f"make bridge {spec.bridge}: there is an interface of that name, not of this minidock")
-            undo.callback(firewall.remove, spec.bridge)
-            firewall.apply(spec.bridge, spec.gateway.network, spec.policy)
-            if found is None:
-                mtu = spec.mtu or mtu_of_default_route(kernel, links)
-                found = _make(kernel, spec, mark, mtu)
-                undo.callback(kernel.request, netlink.delete_link(spec.bridge))
-            settle(kernel, found, spec.gateway)
+            mine = [spec for spec in specs if spec.bridge not in links or links[spec.bridge].alias == mark]
+            firewall.apply_all((spec.bridge, spec.gateway.network, spec.policy) for spec in mine)
+            known, mtu = netlink.addresses(kernel), mtu_of_default_route(kernel, links)
+            for spec in mine:
+                found = links.get(spec.bridge) or _make(kernel, spec, mark, spec.mtu or mtu)
+                settle(kernel, found, spec.gateway, known.get(found.index, ()))
+                result[spec.network_id] = replace(spec, mtu=found.mtu)
             switch_on_forwarding()
-            undo.pop_all()
-            return replace(spec, mtu=found.mtu)
+            for spec in specs:
+                text = f"make bridge {spec.bridge}: there is an interface of that name, not of this minidock"
+                result.setdefault(spec.network_id, Conflict(text))
     except OSError as error:
-        raise Unavailable(f"make bridge {spec.bridge}: {reason(error)}", hint(error)) from error
+        failure: Error = Unavailable(f"make the bridges of networks: {reason(error)}", hint(error))
+        return {spec.network_id: result.get(spec.network_id, failure) for spec in specs}
+    except Error as error:
+        return {spec.network_id: error for spec in specs}
+    return result
 
 
 def _make(kernel: Netlink, spec: UserBridge, mark: str, mtu: int) -> Link:
