@@ -135,3 +135,17 @@ def test_devices_are_allowed_by_rule_and_denied_without(minidock: Cli) -> None:
     assert kmsg() == {"mknod": "ok", "read": "EPERM", "write": "EPERM"}
     assert kmsg("--device-cgroup-rule", "c 1:11 rm") == {"mknod": "ok", "read": "ok", "write": "EPERM"}
     assert kmsg("--device", "/dev/kmsg") == {"mknod": "ok", "read": "ok", "write": "ok"}
+
+
+def test_update_changes_the_limits_of_a_container_that_runs(daemon: Daemon, minidock: Cli, start: Start) -> None:
+    """At once, in the kernel and in inspect; what is refused changes neither. stats shows the new limit."""
+    ident = start("-m", "64m", "--pids-limit", "20")
+    directory = cgroup(daemon, ident)
+    minidock.ok("update", "-m", "96m", "--pids-limit", "30", "--cpus", "0.5", ident)
+    assert minidock("update", "-m", "1m", ident).code == 1
+    files = [(directory / name).read_text().strip() for name in ("memory.max", "pids.max", "cpu.max")]
+    assert files == [str(96 * MIB), "30", "50000 100000"]
+    host = inspected(minidock, ident)["HostConfig"]
+    assert (host["Memory"], host["PidsLimit"], host["NanoCpus"]) == (96 * MIB, 30, 500_000_000)
+    shown = minidock.ok("stats", "--no-stream", "--format", "{{.MemUsage}}|{{.PIDs}}", ident)
+    assert shown.endswith(" / 96MiB|1") and not shown.startswith("0B")
