@@ -195,10 +195,27 @@ class Endpoints:
             self._parts.events.publish("network", action, endpoint.network_id, attributes)
 
     async def adopt(self) -> None:
-        """At the daemon's start: the resolvers of containers that run on."""
+        """At the daemon's start: the resolvers of containers that run on, once leases and records agree."""
         containers = self._parts.containers
         running = [one for one in containers.all() if one.state.alive and containers.live(one).monitor]
+        for one in running:
+            there = await asyncio.to_thread(self._finish_moves, one)
+            if there.keys() != one.state.endpoints.keys():
+                containers.change(one, endpoints=there)
         await asyncio.gather(*(self.resolvers.adopt(one, containers.live(one).running().pidfd) for one in running))
+
+    def _finish_moves(self, container: Container) -> dict[str, EndpointRecord]:
+        """What a crash in a connect or disconnect left: a lease that is on no record goes with its cable, and a record
+        goes that has no lease. Blocking; returns the endpoints that there are.
+        """
+        recorded = {end.endpoint_id: name for name, end in container.state.endpoints.items()}
+        sql = "SELECT network, endpoint FROM leases WHERE container = ?"
+        leases = {row["endpoint"]: row["network"] for row in self._parts.db.query(sql, (container.id,))}
+        for endpoint in leases.keys() - recorded.keys():
+            network = next((one for one in self._networks.all() if one.id == leases[endpoint]), None)
+            if network:
+                self._release_one(container, network)
+        return {name: end for name, end in container.state.endpoints.items() if end.endpoint_id in leases}
 
     def members(self, network: NetworkRecord) -> dict[str, tuple[Container, EndpointRecord | None]]:
         """The running containers of a network, by id; those on host and none have no endpoint."""

@@ -6,7 +6,9 @@ A daemon in a network namespace of its own, the real docker CLI and our own as c
 
 from __future__ import annotations
 
+import contextlib
 import json
+import sqlite3
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -282,6 +284,30 @@ def test_networks_and_names_outlive_the_daemon(fresh_daemon: Daemon) -> None:
         docker.ok("rm", "-f", "aa", "bb")
         assert docker.ok("network", "prune", "-f", "--filter", "label=of=us").split()[-1] == "n1"
         assert bridge not in fresh_daemon.netns.links()
+
+
+def test_a_move_that_a_crash_cut_short_is_finished(fresh_daemon: Daemon) -> None:
+    """A connect that was not recorded is undone; a disconnect that was not recorded is."""
+    docker = fresh_daemon.docker
+    with networks(docker, ["n1"], ["n2"], ["n3"]):
+        docker.ok("run", "-d", "--name", "aa", "--network", "n1", "busybox", "sleep", "1000")
+        for name in ("n2", "n3"):
+            docker.ok("network", "connect", name, "aa")
+        fresh_daemon.kill()
+        with contextlib.closing(sqlite3.connect(fresh_daemon.data_root / "minidock.db")) as database, database:
+            (text,) = database.execute("SELECT state FROM containers").fetchone()
+            state = json.loads(text)
+            del state["Endpoints"]["n2"], state["Networks"]["n2"]
+            cable = f"md{state['Endpoints']['n3']['EndpointId'][:11]}"
+            database.execute("UPDATE containers SET state = ?", (json.dumps(state),))
+            database.execute("DELETE FROM leases WHERE endpoint = ?", (state["Endpoints"]["n3"]["EndpointId"],))
+        fresh_daemon.netns.run("ip", "link", "delete", cable)
+        fresh_daemon.start()
+        assert "eth1" not in docker.ok("exec", "aa", "ip", "-o", "addr")
+        assert address(docker, "aa", "n1") and not address(docker, "aa", "n3")
+        docker.ok("network", "connect", "n2", "aa")
+        docker.ok("network", "rm", "n3")
+        docker.ok("rm", "-f", "aa")
 
 
 @pytest.mark.time_limit(600)
