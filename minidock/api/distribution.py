@@ -1,4 +1,4 @@
-"""Images on their way out: save, push; and login.
+"""Images on their way out: save, push; commit, and login.
 
 Read next: images.py, for what comes in.
 """
@@ -46,6 +46,21 @@ async def push(engine: Engine, request: Request) -> None:
     stream.open()
 
 
+async def commit(engine: Engine, request: Request) -> Answer:
+    """POST /commit"""
+    repository = request.text("repo")
+    image = await engine.commits.commit(
+        request.text("container"),
+        joined(repository, request.text("tag")) if repository else None,
+        request.text("author"),
+        request.text("comment"),
+        [line for text in request.query.get("changes", []) for line in text.split("\n") if line.strip()],
+        request.flag("pause", default=True),
+        _portable(await request.json() if request.has_body else None),
+    )
+    return json_answer({"Id": image.id}, 201)
+
+
 async def login(engine: Engine, request: Request) -> Answer:
     """POST /auth"""
     body = await request.json()
@@ -58,4 +73,19 @@ async def login(engine: Engine, request: Request) -> Answer:
     return json_answer({"Status": "Login Succeeded", "IdentityToken": ""})
 
 
+def _portable(body: Any) -> dict[str, Any]:
+    """What a commit's body, a container's Config, says of the image; most clients say nothing."""
+    found = {key: value for key, value in body.items() if key in _PORTABLE and value} if isinstance(body, dict) else {}
+    for key, value in found.items():
+        if not isinstance(value, _PORTABLE[key]):
+            raise InvalidArgument(f"invalid {key}: want {'an array' if _PORTABLE[key] is list else 'another type'}")
+    return found
+
+
+_LISTS, _MAPS, _TEXTS = ("Cmd", "Entrypoint", "OnBuild"), ("ExposedPorts", "Volumes", "Labels"), ("User", "WorkingDir")
+_PORTABLE: dict[str, type] = {
+    **dict.fromkeys((*_LISTS, "Env", "Shell"), list),
+    **dict.fromkeys((*_MAPS, "Healthcheck"), dict),
+    **dict.fromkeys((*_TEXTS, "StopSignal"), str),
+}
 _FIELDS = ("username", "password", "identitytoken", "serveraddress")

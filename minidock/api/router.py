@@ -97,6 +97,7 @@ ROUTES: tuple[Route, ...] = (
     Route("POST", "/images/create", images.create),
     Route("POST", "/images/load", images.load),
     Route("GET", "/images/get", distribution.save),
+    Route("POST", "/commit", distribution.commit),
     Route("GET", "/images/{image*}/json", images.inspect),
     Route("GET", "/images/{image*}/history", images.history),
     Route("GET", "/images/{image*}/get", distribution.save),
@@ -133,7 +134,6 @@ ROUTES: tuple[Route, ...] = (
         for method in ("GET", "POST", "DELETE")
     ),
     # what Docker has and minidock has not: said plainly, so that a user of the docker CLI knows
-    Route("POST", "/commit", system.not_here),
     Route("POST", "/build", system.not_here),
     Route("GET", "/images/search", system.not_here),
     Route("POST", "/volumes/prune", system.not_here),

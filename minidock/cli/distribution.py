@@ -1,4 +1,4 @@
-"""Verbs that send images away: push, save.
+"""Verbs that make and send images: commit, push, save.
 
 Read next: image.py, for the verbs that bring images in.
 """
@@ -14,6 +14,23 @@ from minidock.cli import credentials, reference
 from minidock.cli.terminal import is_terminal
 from minidock.cli.verb import Failed, argument, client, flag, value, verb
 from minidock.client.distribution import Distribution
+
+
+@verb("commit")
+@argument("container", "CONTAINER")
+@argument("name", "[REPOSITORY[:TAG]]", required=False)
+@value("-a", "--author", help='Author (e.g., "John Hannibal Smith <hannibal@a-team.com>")', default="")
+@value("-c", "--change", "changes", metavar="list", multiple=True, help="Apply Dockerfile instruction to the image")
+@value("-m", "--message", help="Commit message", default="")
+@flag("-p", "--pause", help="Pause container during commit", default=True)
+def commit_command(
+    container: str, name: str | None, author: str, changes: Sequence[str], message: str, pause: bool
+) -> None:
+    """Create a new image from a container's changes"""
+    repository, tag = reference.split(name) if name else ("", "")
+    query = {"container": container, "repo": repository, "tag": tag, "author": author, "comment": message}
+    asked = {**query, "changes": list(changes), "pause": "1" if pause else "0"}
+    print(Distribution(client()).commit(asked))
 
 
 @verb("push")

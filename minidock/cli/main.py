@@ -54,6 +54,7 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
     "Images": {
         "images": ("images", "List images"),
         "pull": ("image", "Download an image from a registry"),
+        "commit": ("distribution", "Create an image from a container's changes"),
         "push": ("distribution", "Upload an image to a registry"),
         "save": ("distribution", "Save images to a tar archive (streamed to standard output by default)"),
         "load": ("image", "Load images from a tar archive or standard input"),

@@ -47,7 +47,7 @@ class Archives:
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
-        self._roots = Roots(parts)
+        self.roots = Roots(parts)
 
     def _find(self, reference: str) -> Container:
         return self._parts.containers.resolve(reference)
@@ -62,13 +62,13 @@ class Archives:
         def compare() -> list[Change]:
             return _compare(str(upper), shim.overlay_view(str(images.layers_dir), lowers))
 
-        async with self._roots.still(container) as hold:
+        async with self.roots.still(container) as hold:
             return await Root(-1, hold).work(compare)
 
     async def export(self, reference: str, begin: Callable[[], Give]) -> None:
         """All files as a tar, without what is mounted in the container."""
         container = self._find(reference)
-        async with self._roots.open(container, mounts=False) as root:
+        async with self.roots.open(container, mounts=False) as root:
             give = begin()
 
             def write() -> None:
@@ -81,13 +81,13 @@ class Archives:
     async def stat(self, reference: str, path: str) -> PathStat:
         """What a path is. Raises NotFound."""
         container, path = self._find(reference), absolute(path)
-        async with self._roots.open(container) as root:
+        async with self.roots.open(container) as root:
             return await root.work(lambda: _stat(root.fd, path, container))
 
     async def get(self, reference: str, path: str, begin: Callable[[PathStat], Give]) -> None:
         """A file or a directory as a tar, named by the path's last part. ``begin`` is called when it is found."""
         container, path = self._find(reference), absolute(path)
-        async with self._roots.open(container) as root:
+        async with self.roots.open(container) as root:
             give = begin(await root.work(lambda: _stat(root.fd, path, container)))
 
             def write() -> None:
@@ -104,7 +104,7 @@ class Archives:
     async def put(self, reference: str, path: str, take: Take, keep_kinds: bool, to_user: bool) -> None:
         """A tar into a directory. ``to_user``: everything becomes the container's user's."""
         container, path = self._find(reference), absolute(path)
-        async with self._roots.open(container, writable=True) as root:
+        async with self.roots.open(container, writable=True) as root:
             await root.work(lambda: _extract(root, path, container, take, keep_kinds, to_user))
 
 

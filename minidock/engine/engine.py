@@ -16,6 +16,7 @@ from typing import BinaryIO
 from minidock.engine import bundle, create, info, leftovers, logs, namespaces, reports, top
 from minidock.engine.archives import Archives
 from minidock.engine.attach import Client
+from minidock.engine.commits import Commits
 from minidock.engine.distribution import Distribution
 from minidock.engine.endpoints import Endpoints
 from minidock.engine.execs import Execs
@@ -70,6 +71,7 @@ class Engine:
         self.housekeeping = Housekeeping(parts, self.remove, self.remove_image)
         self._started_at = times.now()
         self.archives = Archives(parts)
+        self.commits = Commits(parts, self.archives.roots)
         self.images = parts.images
         self.volumes = parts.volumes
         self.events = parts.events

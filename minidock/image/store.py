@@ -3,7 +3,7 @@
     images/                      where it is told
     resolve list tag remove      records.py (rows), removal.py (Docker's rules for rmi)
     pull                         pull.py, registry.py
-    load import_rootfs           archive.py, imports.py
+    load import_rootfs commit    archive.py, imports.py, commit.py
     save push login              package.py, save.py, push.py, upload.py, login.py
     lowers layers_dir            layers.py, unpack.py
 
@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from minidock.db import Database
-from minidock.image import archive, config, digest, durable, imports, layers, reference, save
+from minidock.image import archive, commit, config, digest, durable, imports, layers, reference, save
 from minidock.image.content import CHUNK, Content
 from minidock.image.layers import Layers
 from minidock.image.model import Auth, Image, ImageConfig, RegistryConfig, Removed
@@ -177,6 +177,27 @@ class ImageStore:
                     self._records.tag(name, ident)
         return self.resolve(ident)
 
+    def commit(self, base: Image, upper: Path, ref: str | None, wish: commit.CommitRequest) -> Image:
+        """From a container's upper directory, as one more layer on the container's image."""
+        name = reference.parse(ref).with_default_tag() if ref else None
+        old = self._records.config_bytes(base.id)
+        commit.new_config(old, len(base.diff_ids), digest.of(b""), wish)  # bad changes are told before the work
+        with ExitStack() as held:
+            held.enter_context(self._layers.holding([*digest.chain_ids(base.diff_ids), layers.UNNAMED]))
+            writer = held.enter_context(self._content.writer())
+            diff_id = commit.write_layer(upper, writer)
+            blob = writer.digest
+            self._content.keep(writer, blob)
+            top = layers.names([*base.diff_ids, diff_id])[-1]
+            self._layers.add(top, _nobody, lambda _: self._layers.unpack(top, blob, lambda _: None))
+            data = commit.new_config(old, len(base.diff_ids), diff_id, wish)
+            durable.settle(self.layers_dir)
+            with self._db.transaction():
+                ident = self._add(data, config.parse(data))
+                if name:
+                    self._records.tag(name, ident)
+        return self.resolve(ident)
+
     # How they go
 
     def save(self, refs: Sequence[str]) -> Generator[bytes, None, None]:
@@ -205,6 +226,10 @@ class ImageStore:
     def _add(self, data: bytes, parsed: config.ParsedConfig, manifests: Sequence[str] = ()) -> str:
         rows = [self._layers.present(name) for name in layers.names(parsed.diff_ids)]
         return self._records.add_image(data, sum(row.size for row in rows if row), manifests)
+
+
+def _nobody(_: ProgressLine) -> None:
+    """Takes progress that nobody watches."""
 
 
 def _needed(images: Sequence[archive.Found]) -> set[str]:
