@@ -241,6 +241,12 @@ def test_nothing_leaks_of_what_the_daemon_was_started_with(daemons: Session, tmp
         daemon.cli.ok("import", "-", "probe", stdin=probe.archive(tmp_path / "root"))
         check_baseline(run(daemon.cli))
         check_baseline(run(daemon.cli, "-u", "1000"), effective=NONE)
+        box = daemon.cli.ok("run", "-d", "probe", "/probe", "pause")
+        daemon.kill()
+        daemon.start(prefix=("sh", "-c", LEGACY, "sh"))
+        check_baseline(run_within(daemon.cli, box))
+        check_baseline(run_within(daemon.cli, box, "-u", "1000"), effective=NONE)
+        daemon.cli.ok("rm", "-f", box)
     finally:
         daemon.close()
 
