@@ -6,6 +6,8 @@ containers without ``all``; a filter on the exit code does not.
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from minidock.api.request import Request
@@ -32,6 +34,7 @@ FILTERS = (
     "status",
     "volume",
 )
+_PORTS = re.compile(r"(\d{1,5})(?:-(\d{1,5}))?(?:/(tcp|udp|sctp))?", re.ASCII)
 _HEALTH = ("none", "starting", "healthy", "unhealthy")
 
 
@@ -42,6 +45,8 @@ class Selection:
         self.filters = request.filters(*FILTERS)
         self.limit = max(request.integer("limit") or 0, 0)
         self._statuses = {_member(value) for value in self.filters.get("status")}
+        self._exposed = [_ports("expose", value) for value in self.filters.get("expose")]
+        self._published = [_ports("publish", value) for value in self.filters.get("publish")]
         self._codes = {_code(value) for value in self.filters.get("exited")}
         self.all = request.flag("all") or self.limit > 0 or bool(self._statuses)
         for value in self.filters.get("health"):
@@ -91,10 +96,10 @@ class Selection:
             and wanted.labels(container.config.labels)
             and wanted.exact("network", container.host.network_mode, *container.networks, *_network_ids(container))
             and wanted.exact("volume", *_volumes(container))
-            and wanted.exact("expose", *_ports(container))
+            and _port_fits(self._exposed, container.config.exposed_ports or ())
             and wanted.exact("health", state.health.status if state.health else "none")
             and wanted.flag("is-task") is not True
-            and wanted.exact("publish", *_published(container))
+            and _port_fits(self._published, [f"{port.host_port}/{port.protocol}" for port in container.state.ports])
         )
 
 
@@ -128,12 +133,19 @@ def _volumes(container: Container) -> list[str]:
     return [text for point in container.definition.mounts for text in (point.name, point.destination) if text]
 
 
-def _published(container: Container) -> list[str]:
-    """The host's ports, in the same two forms."""
-    numbers = [f"{port.host_port}/{port.protocol}" for port in container.state.ports]
-    return [text for number in numbers for text in (number, number.removesuffix("/tcp"))]
+def _ports(key: str, value: str) -> tuple[int, int, str]:
+    """``80``, ``53/udp`` or ``8000-8010/tcp`` → the first, the last and the protocol."""
+    found = _PORTS.fullmatch(value)
+    if not found or int(found[1]) > int(found[2] or found[1]):
+        raise InvalidArgument(f"invalid filter '{key}={value}'", "a port or a range, such as 80 or 8000-8010/tcp")
+    return int(found[1]), int(found[2] or found[1]), found[3] or "tcp"
 
 
-def _ports(container: Container) -> list[str]:
-    """``80/tcp`` is found by that and by ``80``."""
-    return [text for port in container.config.exposed_ports or {} for text in (port, port.removesuffix("/tcp"))]
+def _port_fits(wanted: Sequence[tuple[int, int, str]], ports: Iterable[str]) -> bool:
+    """Whether nothing is wanted, or one of the ports (``80/tcp``, ``80``, ``80-90/tcp``) lies in a range."""
+    has = [_ports("port", port) for port in ports] if wanted else []
+    return not wanted or any(
+        low <= last and first <= high and kind == protocol
+        for first, last, protocol in wanted
+        for low, high, kind in has
+    )
