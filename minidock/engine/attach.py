@@ -8,11 +8,15 @@ start): until then its socket waits here, unread, so that what the client sends 
 from __future__ import annotations
 
 import asyncio
+import logging
 import select
 import socket
 from dataclasses import dataclass
 
 from minidock.runtime.monitor import Monitor
+from minidock.wire.errors import Error
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -69,7 +73,11 @@ class Waiting:
     def hand_to(self, monitor: Monitor) -> None:
         """At the start: all of them go to the monitor, before it begins."""
         for client in self._take():
-            client.hand_to(monitor)
+            try:
+                client.hand_to(monitor)
+            except Error as error:  # it sent too much ahead, say: its own loss, not the container's
+                log.warning("a client is not attached: %s", error)
+                client.sock.close()
 
     def close(self) -> None:
         """The start failed or the container is removed: they are told by the end of the stream."""

@@ -19,6 +19,7 @@ from minidock.engine.attach import Client
 from minidock.engine.lifecycle import Lifecycle
 from minidock.engine.model import Container, Status
 from minidock.engine.parts import Parts
+from minidock.engine.roots import running_root
 from minidock.engine.requests import ExecRequest, ExecSession, Hijack
 from minidock.engine.restarts import check_not_restarting
 from minidock.runtime.exit_record import remove_monitor_directory
@@ -51,10 +52,17 @@ class Execs:
                 f"the working directory '{request.working_dir}' is invalid, it needs to be an absolute path"
             )
         detach.parse(request.detach_keys)
+        self._forget_orphans()
         session = ExecSession(names.new_id(), container.id, request)
         self._sessions[session.id] = session
         self._publish(container, session, "exec_create: " + " ".join(request.cmd))
         return session.id
+
+    def _forget_orphans(self) -> None:
+        """Sessions of containers that are gone."""
+        for session in list(self._sessions.values()):
+            if not session.running and self._parts.containers.get(session.container) is None:
+                del self._sessions[session.id]
 
     def get(self, ident: str) -> ExecSession:
         """A session. Raises NotFound."""
@@ -123,7 +131,7 @@ class Execs:
         request = session.request
         pidfd = parts.containers.live(container).running().pidfd
         with ExitStack() as fds:
-            root = os.open(f"/proc/{container.state.pid}/root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+            root = running_root(container, pidfd)
             fds.callback(os.close, root)
             cgroup = parts.cgroups.path(container.id)
             place = bundle.Place(parts.settings, parts.images, cgroup, parts.accounts, True)
@@ -217,10 +225,12 @@ def _telling(hijack: Hijack | None, session: ExecSession, tty: bool) -> Iterator
         )
         try:
             yield client
-        except Error as error:
+        except Exception as error:
             session.exit_code = error.exit_code if isinstance(error, ExecFailed) else 126
             sock.close()
             _tell(ours, error, tty)
+            if not isinstance(error, Error | OSError):
+                raise
 
 
 def _keys(request: ExecRequest, tty: bool) -> bytes:
@@ -228,7 +238,7 @@ def _keys(request: ExecRequest, tty: bool) -> bytes:
     return detach.parse(request.detach_keys) if tty else b""
 
 
-def _tell(sock: socket.socket, error: Error, tty: bool) -> None:
+def _tell(sock: socket.socket, error: Exception, tty: bool) -> None:
     """The error as the stream's last words; a client that does not take them at once does without."""
     text = f"{error}\r\n".encode()
     try:

@@ -41,6 +41,7 @@ class Lifecycle:
         self.restarts = Restarts(parts, self._start, self._start_failed)
         self._endpoints = endpoints
         self.removed: Recent[WaitResult] = Recent(1000)
+        self._tasks: set[asyncio.Task[None]] = set()
         self.failed_starts: Recent[tuple[StepReport, ...]] = Recent(20)
         self.probe: Callable[[Container, Live], None] | None = None
 
@@ -216,7 +217,7 @@ class Lifecycle:
         live.waits.fire("not-running", result)
         if again:
             self.restarts.schedule(container, live, finished - started)
-        if container.host.auto_remove:
+        if container.host.auto_remove and not live.restarting:
             await self._remove(container, live, volumes=True)
 
     def _let_go(self, container: Container) -> asyncio.Future[None]:
@@ -298,8 +299,13 @@ class Lifecycle:
 
     async def restart(self, container: Container, timeout: int | None, signal_name: str) -> None:
         """stop, if it runs, and start. A container with AutoRemove stays, as Docker has it."""
-        if container.state.up:
-            await self.stop(container, timeout, signal_name)
+        live = self._parts.containers.live(container)
+        live.restarting = True
+        try:
+            if container.state.up:
+                await self.stop(container, timeout, signal_name)
+        finally:
+            live.restarting = False
         await self.start(container)
         self.publish(container, "restart")
 
@@ -362,6 +368,12 @@ class Lifecycle:
         self.removed.put(container.id, result)
         for condition in ("not-running", "next-exit", "removed"):
             live.waits.fire(condition, result)
+
+    def later(self, work: Coroutine[Any, Any, None]) -> None:
+        """Something that goes on beside the requests; ended with the loop."""
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     # Events
 

@@ -21,9 +21,10 @@ from minidock.engine.parts import Parts
 from minidock.runtime.exit_record import lost, read_exit_record, remove_monitor_directory
 from minidock.runtime.monitor import Monitor
 from minidock.wire import times
-from minidock.wire.errors import Error
+from minidock.wire.errors import Error, Unavailable
 
 log = logging.getLogger(__name__)
+_PAUSE = 5  # seconds until a monitor that does not answer is asked again
 
 
 async def restore(parts: Parts, lifecycle: Lifecycle, endpoints: Endpoints) -> None:
@@ -31,6 +32,9 @@ async def restore(parts: Parts, lifecycle: Lifecycle, endpoints: Endpoints) -> N
     for container in parts.containers.all():
         try:
             await _restore(parts, lifecycle, container)
+        except Unavailable as error:
+            log.warning("container %s: %s; asked again later", short(container), error)
+            lifecycle.later(_ask_again(parts, lifecycle, container))
         except (Error, OSError, sqlite3.Error) as error:
             log.error("container %s: not restored: %s", short(container), error)
     await _sweep(parts, endpoints)
@@ -42,6 +46,16 @@ async def restore(parts: Parts, lifecycle: Lifecycle, endpoints: Endpoints) -> N
     if parts.bridge:
         await parts.ports.restore(parts.bridge.mark)
     lifecycle.restarts.begin()
+
+
+async def _ask_again(parts: Parts, lifecycle: Lifecycle, container: Container) -> None:
+    """Its monitor is there and does not answer: stopped, or held up by a file system that hangs. Its turn comes."""
+    while container.state.alive and parts.containers.live(container).monitor is None:
+        await asyncio.sleep(_PAUSE)
+        try:
+            await _restore(parts, lifecycle, container)
+        except Unavailable:
+            continue
 
 
 async def _restore(parts: Parts, lifecycle: Lifecycle, container: Container) -> None:

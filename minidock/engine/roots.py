@@ -139,16 +139,7 @@ class Roots:
                 os.close(fd)
 
     def _running(self, container: Container) -> int:
-        pidfd = self._parts.containers.live(container).running().pidfd
-        try:
-            fd = os.open(f"/proc/{container.state.pid}/root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-        except FileNotFoundError:
-            fd = -1
-        if fd < 0 or pidfd < 0 or select.select([pidfd], [], [], 0)[0]:  # readable: it has ended, its number is free
-            if fd >= 0:
-                os.close(fd)
-            raise Conflict(f"container {container.name} has just ended", "try again")
-        return fd
+        return running_root(container, self._parts.containers.live(container).running().pidfd)
 
     def _stopped(self, container: Container, writable: bool, mounts: bool) -> int:
         settings, images = self._parts.settings, self._parts.images

@@ -63,7 +63,7 @@ class Trash:
 def _delete_logged(path: Path) -> None:
     try:
         delete_tree(path)
-    except OSError as error:
+    except Exception as error:
         log.warning("delete %s: %s; it stays in the trash until the next start", path, error)
 
 
@@ -73,27 +73,45 @@ def delete_tree(path: Path) -> None:
     A mount point below it (an administrator's bind mount, say) makes it fail with EXDEV instead of deleting what is
     mounted there.
     """
-    parent = os.open(path.parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    here = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        _delete_entry(parent, path.name, os.fstat(parent).st_dev)
+        device = os.fstat(here).st_dev
+        # The directories we are in, each with those of its children that are still to be deleted. A container decides how
+        # deep a tree is, so neither the stack nor the descriptors may grow with it: one is open at a time.
+        inside: list[tuple[str, list[str]]] = [("", _unlink_files(here, [path.name]))]
+        while True:
+            name, left = inside[-1]
+            if left:
+                here = _go(here, left[-1], device)
+                inside.append((left.pop(), _unlink_files(here, os.listdir(here))))
+            elif name:
+                inside.pop()
+                here = _go(here, "..", device)
+                os.rmdir(name, dir_fd=here)
+            else:
+                return
     finally:
-        os.close(parent)
+        os.close(here)
 
 
-def _delete_entry(parent: int, name: str, device: int) -> None:
-    try:
-        os.unlink(name, dir_fd=parent)
-        return
-    except (IsADirectoryError, PermissionError):
-        pass
-    except FileNotFoundError:
-        return
-    directory = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent)
-    try:
-        if os.fstat(directory).st_dev != device:
-            raise OSError(errno.EXDEV, "a mount point in a tree to be deleted", name)
-        for entry in os.listdir(directory):
-            _delete_entry(directory, entry, device)
-    finally:
-        os.close(directory)
-    os.rmdir(name, dir_fd=parent)
+def _unlink_files(directory: int, names: list[str]) -> list[str]:
+    """Deletes what is not a directory; returns the directories."""
+    directories = []
+    for name in names:
+        try:
+            os.unlink(name, dir_fd=directory)
+        except (IsADirectoryError, PermissionError):
+            directories.append(name)
+        except FileNotFoundError:
+            pass
+    return directories
+
+
+def _go(here: int, name: str, device: int) -> int:
+    """Opens a neighbouring directory and closes this one."""
+    there = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=here)
+    if os.fstat(there).st_dev != device:
+        os.close(there)
+        raise OSError(errno.EXDEV, "a mount point in a tree to be deleted", name)
+    os.close(here)
+    return there

@@ -37,6 +37,7 @@ __all__ = ["Exit", "Monitor", "StartFailed", "StepResult", "load_binary", "read_
 State = Literal["waiting", "running", "exited"]
 _STATES: tuple[State, ...] = ("waiting", "running", "exited")
 _NOT_REACHED = 0xFFFFFFFF
+_ANSWER = 5  # seconds for a monitor to say how it stands
 _PATIENCE = 0.5  # seconds; the daemon serves nobody meanwhile
 _RESULT = struct.Struct("<II")
 _STATUS = struct.Struct("<ii")
@@ -110,15 +111,23 @@ class Monitor:
 
     @classmethod
     async def adopt(cls, ident: str, directory: Path) -> Monitor:
-        """The monitor that an earlier daemon has spawned. Raises FileNotFoundError or ConnectionError if it is gone."""
+        """The monitor that an earlier daemon has spawned.
+
+        Raises FileNotFoundError or ConnectionError if it is gone, Unavailable if it is there and does not answer.
+        """
         directory_fd = os.open(directory, os.O_PATH | os.O_DIRECTORY)
         try:
             monitor = cls(ident, directory, control.connect(directory_fd))
         finally:
             os.close(directory_fd)
         try:
-            if not await monitor._greeted:
+            async with asyncio.timeout(_ANSWER):
+                greeted = await monitor._greeted
+            if not greeted:
                 raise ConnectionResetError(f"adopt monitor of {ident[:12]}: it was about to end")
+        except TimeoutError:
+            monitor.close()
+            raise Unavailable(f"adopt monitor of {ident[:12]}: it does not answer") from None
         except BaseException:
             monitor.close()
             raise

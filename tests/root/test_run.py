@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import re
 import signal
+import socket
 from pathlib import Path
 
 import pytest
@@ -258,13 +259,41 @@ def test_ctrl_c_reaches_the_container(minidock: Cli) -> None:
 def test_init_reaps_and_forwards(minidock: Cli) -> None:
     ident = minidock.ok("run", "-d", "--init", "busybox", "sleep", "1000")
     try:
-        assert "sleep" in minidock.ok("exec", ident, "cat", "/proc/2/cmdline") or True
+        assert minidock.ok("exec", ident, "cat", "/proc/1/comm") == "minidock-init"
         minidock.ok("exec", ident, "sh", "-c", "sh -c 'sleep 0.1 &' ; sleep 0.4")
         assert " Z " not in minidock.ok("top", ident, "-eo", "pid,stat,args")
         minidock.ok("stop", "-t", "5", ident)
         assert minidock.ok("inspect", "-f", "{{.State.ExitCode}}", ident) == "143"
     finally:
         minidock.ok("rm", "-f", ident)
+
+
+def test_a_restart_keeps_a_container_with_rm(minidock: Cli) -> None:
+    ident = minidock.ok("run", "-d", "--rm", "busybox", "sleep", "1000")
+    minidock.ok("restart", "-t", "0", ident)
+    assert minidock.ok("inspect", "-f", "{{.State.Status}}", ident) == "running"
+    minidock.ok("stop", "-t", "0", ident)
+    eventually(lambda: minidock.ok("ps", "-aq") == "", "the end that removes it")
+
+
+def test_a_tree_deeper_than_any_stack_is_deleted(daemon: Daemon, minidock: Cli) -> None:
+    """Made inside by mkdir and cd; a recursive deletion would give up, or run out of descriptors."""
+    script = "i=0; while [ $i -lt 2000 ]; do mkdir d && cd d; i=$((i+1)); done; mkdir -p /many/$i/x; touch f"
+    minidock.ok("run", "--rm", "busybox", "sh", "-c", script)
+    eventually(lambda: not any((daemon.data_root / "trash").iterdir()), "the trash to be empty")
+
+
+def test_a_client_that_says_too_much_too_early_is_its_own_loss(daemon: Daemon, minidock: Cli) -> None:
+    """100 kB behind the attach request: more than one message takes; the start goes on without that client."""
+    ident = minidock.ok("create", "-i", "--name", "early", "busybox", "echo", "started")
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.connect(str(daemon.socket))
+        head = f"POST /v1.45/containers/{ident}/attach?stdin=1&stdout=1&stream=1 HTTP/1.1\r\nHost: x\r\n"
+        sock.sendall(f"{head}Connection: Upgrade\r\nUpgrade: tcp\r\n\r\n".encode() + b"x" * 60_000)
+        assert sock.recv(12) == b"HTTP/1.1 101"
+        sock.sendall(b"y" * 60_000)
+        assert minidock.ok("start", "-a", "early") == "started"
+    minidock.ok("rm", "early")
 
 
 def test_trace_and_plan_show_the_steps(minidock: Cli) -> None:
