@@ -80,7 +80,8 @@ CREATE TABLE volumes (
     name      TEXT PRIMARY KEY,
     created   INTEGER NOT NULL,
     anonymous INTEGER NOT NULL,
-    labels    TEXT NOT NULL             -- JSON object
+    labels    TEXT NOT NULL,            -- JSON object
+    options   TEXT NOT NULL DEFAULT '{}' -- of the driver local: type, o, device, as a JSON object
 );
 """
 

@@ -108,6 +108,7 @@ ROUTES: tuple[Route, ...] = (
     # volumes
     Route("GET", "/volumes", volumes.list_),
     Route("POST", "/volumes/create", volumes.create),
+    Route("POST", "/volumes/prune", volumes.prune),
     Route("GET", "/volumes/{v}", volumes.inspect),
     Route("DELETE", "/volumes/{v}", volumes.remove),
     # networks
@@ -136,7 +137,6 @@ ROUTES: tuple[Route, ...] = (
     # what Docker has and minidock has not: said plainly, so that a user of the docker CLI knows
     Route("POST", "/build", system.not_here),
     Route("GET", "/images/search", system.not_here),
-    Route("POST", "/volumes/prune", system.not_here),
 )
 
 _VERSIONED = re.compile(r"/v([0-9.]+)(/.*)", re.ASCII)

@@ -1,4 +1,4 @@
-"""Volumes: list, create, inspect, remove.
+"""Volumes: list, create, inspect, remove, prune.
 
 Files and rows are the engine's (engine/volumes.py), whose calls block: hence the threads. The only driver is ``local``.
 See: Docker Engine API 1.45, Volume.
@@ -7,15 +7,19 @@ See: Docker Engine API 1.45, Volume.
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from minidock.api.filters import Filters
 from minidock.api.request import Request
 from minidock.api.response import Answer, json_answer
 from minidock.engine.codec import decode
+from minidock.engine.housekeeping import tree_size
 from minidock.engine.requests import VolumeRecord
 from minidock.wire import times
-from minidock.wire.errors import NotFound, NotImplemented
+from minidock.wire.errors import Conflict, NotFound
 
 if TYPE_CHECKING:
     from minidock.engine.engine import Engine
@@ -52,9 +56,7 @@ async def create(engine: Engine, request: Request) -> Answer:
     body = decode(CreateBody, await request.json())
     if body.driver not in ("", "local"):
         raise NotFound(f'create {body.name}: plugin "{body.driver}" not found')
-    if body.driver_opts:
-        raise NotImplemented("volume options: not there yet in minidock", "create it without --opt")
-    record = await asyncio.to_thread(engine.volumes.create, body.name, body.labels)
+    record = await asyncio.to_thread(engine.volumes.create, body.name, body.labels, None, body.driver_opts)
     return json_answer(shown(record), 201)
 
 
@@ -69,6 +71,30 @@ async def remove(engine: Engine, request: Request) -> Answer:
     return Answer(204)
 
 
+async def prune(engine: Engine, request: Request) -> Answer:
+    """POST /volumes/prune: the anonymous ones; with the filter all (or before API 1.42) the named ones, too"""
+    wanted = request.filters("all", "label", "label!")
+    unwanted = Filters({"label": wanted.get("label!")})
+    everything = wanted.flag("all") or request.version < (1, 42)
+
+    def chosen(record: VolumeRecord) -> bool:
+        excluded = "label!" in wanted and unwanted.labels(record.labels)
+        return (everything or record.anonymous) and wanted.labels(record.labels) and not excluded
+
+    def work() -> tuple[list[str], int]:
+        removed, size = [], 0
+        for record in engine.volumes.unused(chosen):
+            bytes_there = tree_size(Path(record.mountpoint))
+            with suppress(Conflict):  # a container has it by now
+                engine.volumes.remove(record.name, force=True)
+                removed.append(record.name)
+                size += bytes_there
+        return removed, size
+
+    removed, size = await asyncio.to_thread(work)
+    return json_answer({"VolumesDeleted": removed or None, "SpaceReclaimed": size})
+
+
 def shown(record: VolumeRecord) -> dict[str, object]:
     """A volume as JSON."""
     return {
@@ -77,6 +103,6 @@ def shown(record: VolumeRecord) -> dict[str, object]:
         "Labels": record.labels or None,
         "Mountpoint": record.mountpoint,
         "Name": record.name,
-        "Options": None,
+        "Options": record.options or None,
         "Scope": "local",
     }

@@ -66,6 +66,7 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
     },
     "Networks": {
         "network": ("network", "Manage networks"),
+        "volume": ("volume", "Manage volumes"),
     },
     "By noun": {
         "container": ("nouns", "Manage containers"),

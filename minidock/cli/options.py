@@ -70,11 +70,17 @@ _DECLARATIONS = (
     # files
     _many("-v", "--volume", help="Bind mount a directory or file, or mount a volume: SOURCE:TARGET[:ro]"),
     _many("--mount", help="Attach a filesystem mount: type=bind|volume|tmpfs,source=…,target=…[,readonly]"),
+    _many("--volumes-from", help="Mount volumes from the specified containers: NAME[:ro]"),
     _many("--tmpfs", help="Mount a tmpfs directory: TARGET[:OPTIONS]"),
     flag("--read-only", help="Mount the container's root filesystem as read only"),
     value("--shm-size", metavar="bytes", help="Size of /dev/shm"),
     # limits
     *_LIMITS,
+    value("--blkio-weight", metavar="int", help="Block IO (relative weight), between 10 and 1000, or 0 to disable"),
+    _many("--device-read-bps", help="Limit read rate (bytes per second) from a device: PATH:RATE"),
+    _many("--device-read-iops", help="Limit read rate (IO per second) from a device: PATH:RATE"),
+    _many("--device-write-bps", help="Limit write rate (bytes per second) to a device: PATH:RATE"),
+    _many("--device-write-iops", help="Limit write rate (IO per second) to a device: PATH:RATE"),
     value("--memory-swappiness", metavar="int", help="Tune container memory swappiness (cgroup v1 only)"),
     _many("--ulimit", help="Ulimit options: TYPE=SOFT[:HARD]"),
     value("--oom-score-adj", metavar="int", help="Tune the host's OOM preferences (-1000 to 1000)"),
@@ -174,6 +180,7 @@ def _healthcheck(options: Options) -> Json:
 def _host_config(options: Options, console: Sequence[int]) -> Json:
     wanted = _given(
         Binds=[entry for text in options["volume"] if (entry := values.bind(text)) is not None],
+        VolumesFrom=list(options["volumes_from"]),
         Mounts=_each("--mount", options["mount"], values.mount),
         Tmpfs=dict(_each("--tmpfs", options["tmpfs"], values.tmpfs)),
         ShmSize=one("--shm-size", options["shm_size"], parse_bytes),
@@ -224,6 +231,11 @@ def _rights(options: Options) -> Json:
         Devices=_each("--device", options["device"], values.device),
         DeviceCgroupRules=_each("--device-cgroup-rule", options["device_cgroup_rule"], values.device_rule),
         Sysctls=dict(_each("--sysctl", options["sysctl"], values.label)),
+        BlkioWeight=one("--blkio-weight", options["blkio_weight"], values.integer),
+        BlkioDeviceReadBps=_each("--device-read-bps", options["device_read_bps"], values.rate_in_bytes),
+        BlkioDeviceWriteBps=_each("--device-write-bps", options["device_write_bps"], values.rate_in_bytes),
+        BlkioDeviceReadIOps=_each("--device-read-iops", options["device_read_iops"], values.rate),
+        BlkioDeviceWriteIOps=_each("--device-write-iops", options["device_write_iops"], values.rate),
         MemorySwappiness=one("--memory-swappiness", options["memory_swappiness"], values.integer),
         CgroupnsMode=options["cgroupns"],
         IpcMode=options["ipc"],

@@ -172,6 +172,11 @@ def _volume_label(found: Json, wanted: str) -> None:
     _inner(found, ("VolumeOptions", "Labels"))[name] = text
 
 
+def _volume_option(found: Json, wanted: str) -> None:
+    name, text = label(wanted)
+    _inner(found, ("VolumeOptions", "DriverConfig", "Options"))[name] = text
+
+
 def _tmpfs_size(found: Json, wanted: str) -> None:
     _inner(found, ("TmpfsOptions",))["SizeBytes"] = parse_bytes(wanted)
 
@@ -198,6 +203,8 @@ _MOUNT_KEYS: dict[str, Callable[[Json, str], None]] = {
     "volume-nocopy": _switch("NoCopy", "VolumeOptions"),
     "volume-subpath": _text("Subpath", "VolumeOptions"),
     "volume-label": _volume_label,
+    "volume-driver": _text("Name", "VolumeOptions", "DriverConfig"),
+    "volume-opt": _volume_option,
     "tmpfs-size": _tmpfs_size,
     "tmpfs-mode": _tmpfs_mode,
 }
@@ -281,6 +288,22 @@ def device(text: str) -> Json:
     """``/dev/fuse``, ``/dev/sda:/dev/xvda:r``: an entry for Devices."""
     found = parse_device(text)
     return {"PathOnHost": found.source, "PathInContainer": found.target, "CgroupPermissions": found.access}
+
+
+def rate(text: str, parse: Callable[[str], int] = integer) -> Json:
+    """``/dev/sda:1000``: an entry for BlkioDeviceReadIOps and its like."""
+    path, colon, amount = text.rpartition(":")
+    if not colon or not path.startswith("/dev/"):
+        raise InvalidArgument(f"bad format: {text}", "give PATH:RATE, such as /dev/sda:1000")
+    found = parse(amount)
+    if found < 0:
+        raise InvalidArgument(f"invalid rate for device: {text}")
+    return {"Path": path, "Rate": found}
+
+
+def rate_in_bytes(text: str) -> Json:
+    """``/dev/sda:1mb``: the same in bytes a second."""
+    return rate(text, parse_bytes)
 
 
 def device_rule(text: str) -> str:

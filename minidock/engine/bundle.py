@@ -156,7 +156,13 @@ def _mounts(container: Container, directory: Path) -> tuple[Filesystem | Bind, .
     )
     if host.ipc_mode == "host" and "/dev/shm" not in own:
         generated += (Bind("/dev/shm", "/dev/shm", ("rprivate",)),)
-    return (*system, *mounts.tmpfs_mounts(host), *generated, *mounts.binds(container.definition.mounts))
+    return (
+        *system,
+        *mounts.tmpfs_mounts(host),
+        *mounts.volume_filesystems(container.definition.mounts),
+        *generated,
+        *mounts.binds(container.definition.mounts),
+    )
 
 
 def bind_mounts(container: Container, directory: Path) -> tuple[Bind, ...]:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from minidock.cgroup.limits import Limits
 from minidock.cgroup.tree import CgroupTree
-from minidock.engine import health, mounts, namespaces, ports, restarts, rights, users
+from minidock.engine import health, mounts, namespaces, ports, restarts, rights, throttles, users
 from minidock.engine.containers import Containers
 from minidock.engine.model import Config, Container, Definition, HostConfig, LogConfig, MountPoint
 from minidock.engine.requests import CreateRequest
@@ -26,10 +26,9 @@ from minidock.wire.errors import Conflict, InvalidArgument, NotImplemented
 _LAST_MADE = "rootfs"
 _LOG_OPTIONS = ("max-size", "max-file")
 _NOT_HERE: tuple[tuple[str, str], ...] = (
-    ("volumes_from", "--volumes-from"),
     ("links", "--link"),
     ("device_requests", "--gpus"),
-    ("blkio_weight", "--blkio-weight"),
+    ("blkio_weight_device", "--blkio-weight-device"),
     ("userns_mode", "--userns"),
     ("cgroup_parent", "--cgroup-parent"),
 )
@@ -168,6 +167,8 @@ def limits(host: HostConfig) -> Limits:
     """What the cgroup is to enforce; 0 in Docker's API means "not set"."""
     return Limits(
         memory=host.memory or None,
+        io_weight=host.blkio_weight or None,
+        io_max=throttles.io_max(host),
         memory_swap=host.memory_swap or None,
         memory_reservation=host.memory_reservation or None,
         nano_cpus=host.nano_cpus or None,
@@ -197,14 +198,15 @@ def write(
                 if not point.name:
                     point = dataclasses.replace(point, name=os.urandom(32).hex())
                     made.append(point.name)
-                point = dataclasses.replace(point, source=volumes.mountpoint(point.name))
+                options = volumes.options(point.name, point.driver_options)
+                point = dataclasses.replace(point, source=volumes.mountpoint(point.name), driver_options=options)
             points.append(point)
         undo.callback(volumes.remove_anonymous, made)
         container = _add(containers, ident, name, dataclasses.replace(wanted, mounts=tuple(points)))
         undo.callback(containers.forget, container)
         for point in points:
             if point.type == "volume":
-                volumes.create(point.name, anonymous=point.name in made)
+                volumes.create(point.name, point.labels, point.name in made, point.driver_options)
         undo.callback(shutil.rmtree, directory, ignore_errors=True)
         _make_directories(directory)
         undo.pop_all()

@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
 
-from minidock.engine import bundle, create, info, leftovers, logs, namespaces, reports, top
+from minidock.engine import bundle, copyup, create, info, leftovers, logs, mounts, namespaces, reports, top
 from minidock.engine.archives import Archives
 from minidock.engine.attach import Client
 from minidock.engine.commits import Commits
@@ -120,7 +120,14 @@ class Engine:
         definition = replace(create.definition(request, image, ident), networks=networks)
         warnings = create.warnings(parts.cgroups, definition)
         directory = parts.settings.container_directory(ident)
+        inherited = mounts.inherit(definition.mounts, definition.host.volumes_from or (), parts.containers)
+        definition = replace(definition, mounts=inherited)
         container = create.write(parts.containers, parts.volumes, directory, ident, name, definition)
+        try:
+            await asyncio.to_thread(copyup.fill, parts.images, image, container)
+        except BaseException:
+            await self._lifecycle.remove(container, force=False, volumes=True)
+            raise
         self._lifecycle.publish(container, "create")
         return Created(ident, tuple(warnings))
 

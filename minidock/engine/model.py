@@ -237,6 +237,9 @@ class MountPoint:
     mode: str = ""
     rw: bool = key("RW", default=True)
     propagation: str = ""
+    no_copy: bool = False
+    driver_options: dict[str, str] = field(default_factory=dict)
+    labels: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -8,16 +8,19 @@ See: Docker Engine API, HostConfig.Binds, HostConfig.Mounts, HostConfig.Tmpfs.
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import posixpath
 import re
 from collections.abc import Iterator
 
-from minidock.engine.model import Config, HostConfig, Mount, MountPoint
+from minidock.engine import volume_options
+from minidock.engine.containers import Containers
+from minidock.engine.model import Config, HostConfig, Mount, MountPoint, VolumeOptions
 from minidock.engine.volumes import check_name
 from minidock.runtime.spec import Bind, Filesystem
 from minidock.wire import units
-from minidock.wire.errors import InvalidArgument
+from minidock.wire.errors import InvalidArgument, NotFound, NotImplemented
 
 PROPAGATION = ("private", "rprivate", "slave", "rslave", "shared", "rshared")
 _IGNORED_MODES = ("rw", "z", "Z", "cached", "delegated", "consistent", "nocopy")
@@ -71,7 +74,9 @@ def _from_bind(text: str) -> MountPoint:
             "bind", os.path.normpath(source), destination, "", "", mode, writable, propagation or "rprivate"
         )
     check_name(source)
-    return MountPoint("volume", "", destination, source, "local", mode or "z", writable, "")
+    return MountPoint(
+        "volume", "", destination, source, "local", mode or "z", writable, "", "nocopy" in mode.split(",")
+    )
 
 
 def _modes(mode: str, whole: str) -> str:
@@ -91,7 +96,7 @@ def _from_mount(mount: Mount) -> MountPoint:
     if mount.type == "volume":
         if mount.source:
             check_name(mount.source)
-        return MountPoint("volume", "", destination, mount.source, "local", "z", not mount.read_only, "")
+        return _volume(mount, destination)
     if mount.type != "bind":
         raise InvalidArgument(f"invalid mount type: {mount.type!r}", "one of bind, volume, tmpfs")
     options = mount.bind_options
@@ -108,6 +113,40 @@ def _from_mount(mount: Mount) -> MountPoint:
             "make it first, or use -v, which makes a directory",
         )
     return MountPoint("bind", os.path.normpath(mount.source), destination, "", "", "", not mount.read_only, propagation)
+
+
+def _volume(mount: Mount, destination: str) -> MountPoint:
+    given = mount.volume_options or VolumeOptions()
+    if given.subpath:
+        raise NotImplemented("volume-subpath: not there yet in minidock", "mount the whole volume")
+    driver = given.driver_config if isinstance(given.driver_config, dict) else {}
+    if driver.get("Name") not in (None, "", "local"):
+        raise NotFound(f'error looking up volume plugin {driver["Name"]}: plugin "{driver["Name"]}" not found')
+    options = driver.get("Options") or {}
+    if not isinstance(options, dict) or not all(isinstance(text, str) for text in options.values()):
+        raise InvalidArgument(f'invalid mount config for type "volume": driver options of {mount.target}')
+    return MountPoint(
+        "volume", "", destination, mount.source, "local", "z", not mount.read_only, "", given.no_copy, options,
+        given.labels,
+    )  # fmt: skip
+
+
+def inherit(own: tuple[MountPoint, ...], names: tuple[str, ...], containers: Containers) -> tuple[MountPoint, ...]:
+    """With the mounts of other containers (``--volumes-from NAME[:ro]``); one's own go before them, the image's behind.
+
+    Of several containers the later one counts. Nothing is copied into a volume that is inherited.
+    """
+    taken = {point.destination: point for point in own if point.type != "volume" or point.name}
+    found: dict[str, MountPoint] = {}
+    for text in names:
+        name, _, mode = text.partition(":")
+        if mode not in ("", "rw", "ro", "z", "Z"):
+            raise InvalidArgument(f"invalid mode: {mode}", f"in --volumes-from {text}: ro or rw")
+        for point in containers.resolve(name).definition.mounts:
+            found[point.destination] = dataclasses.replace(point, rw=point.rw and mode != "ro", no_copy=True)
+    anonymous = {point.destination: point for point in own}
+    points = {**anonymous, **found, **taken}
+    return tuple(sorted(points.values(), key=lambda point: point.destination.count("/")))
 
 
 def make_missing_sources(host: HostConfig) -> None:
@@ -152,9 +191,28 @@ def tmpfs_mounts(host: HostConfig) -> tuple[Filesystem, ...]:
 
 
 def binds(points: tuple[MountPoint, ...]) -> tuple[Bind, ...]:
-    """The mount points as steps; volumes must have their sources by now."""
+    """The mount points that are directories of the host, as steps; volumes must have their sources by now."""
     return tuple(
-        Bind(p.source, p.destination, ("rec", *(() if p.rw else ("ro",)), p.propagation or "rprivate")) for p in points
+        Bind(
+            volume_options.device(p.driver_options) or p.source,
+            p.destination,
+            (
+                "rec",
+                *(() if p.rw and not volume_options.readonly(p.driver_options) else ("ro",)),
+                p.propagation or "rprivate",
+            ),
+        )
+        for p in points
+        if not volume_options.is_tmpfs(p.driver_options)
+    )
+
+
+def volume_filesystems(points: tuple[MountPoint, ...]) -> tuple[Filesystem, ...]:
+    """Volumes that are a file system of their own (type=tmpfs), as steps: each container gets one."""
+    return tuple(
+        volume_options.tmpfs(p.driver_options, p.destination, p.rw)
+        for p in points
+        if volume_options.is_tmpfs(p.driver_options)
     )
 
 

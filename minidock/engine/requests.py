@@ -152,6 +152,8 @@ class VolumeRecord:
     mountpoint: str
     created: int
     labels: dict[str, str]
+    options: dict[str, str] = field(default_factory=dict)
+    anonymous: bool = False
 
 
 @dataclass(frozen=True)

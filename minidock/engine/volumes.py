@@ -13,11 +13,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 from minidock.db import Database, Row
+from minidock.engine import volume_options
 from minidock.engine.requests import VolumeRecord
 from minidock.engine.trash import Trash
 from minidock.wire import times
 from minidock.wire.errors import Conflict, InvalidArgument, NotFound
 
+_ANONYMOUS = "com.docker.volume.anonymous"  # docker marks them by a label
 _NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{1,254}", re.ASCII)
 
 
@@ -31,7 +33,10 @@ class Volumes:
         self._users = users
 
     def _record(self, row: Row) -> VolumeRecord:
-        return VolumeRecord(row["name"], str(self._data(row["name"])), row["created"], json.loads(row["labels"]))
+        labels, options = json.loads(row["labels"]), json.loads(row["options"])
+        return VolumeRecord(
+            row["name"], str(self._data(row["name"])), row["created"], labels, options, bool(row["anonymous"])
+        )
 
     def _data(self, name: str) -> Path:
         return self._root / name / "_data"
@@ -52,16 +57,28 @@ class Volumes:
         check_name(name)
         return str(self._data(name))
 
+    def options(self, name: str, wanted: dict[str, str]) -> dict[str, str]:
+        """The options of the volume of that name, which are ``wanted`` for one that is to be made."""
+        rows = self._db.query("SELECT options FROM volumes WHERE name = ?", (name,))
+        volume_options.check(name, wanted)
+        return dict(json.loads(rows[0]["options"])) if rows else wanted
+
     def create(
-        self, name: str = "", labels: dict[str, str] | None = None, anonymous: bool | None = None
+        self,
+        name: str = "",
+        labels: dict[str, str] | None = None,
+        anonymous: bool | None = None,
+        options: dict[str, str] | None = None,
     ) -> VolumeRecord:
         """Makes a volume, or returns the one of that name; an empty name makes an anonymous one."""
+        volume_options.check(name, options or {})
         anonymous = not name if anonymous is None else anonymous
         name = name or os.urandom(32).hex()
         check_name(name)
         if not self._db.query("SELECT 1 FROM volumes WHERE name = ?", (name,)):
-            row = (name, times.now(), int(anonymous), json.dumps(labels or {}))
-            self._db.execute("INSERT INTO volumes (name, created, anonymous, labels) VALUES (?,?,?,?)", row)
+            marked = {_ANONYMOUS: "", **(labels or {})} if anonymous else labels or {}
+            row = (name, times.now(), int(anonymous), json.dumps(marked), json.dumps(options or {}))
+            self._db.execute("INSERT INTO volumes (name, created, anonymous, labels, options) VALUES (?,?,?,?,?)", row)
         self._root.mkdir(mode=0o711, exist_ok=True)
         (self._root / name).mkdir(mode=0o711, exist_ok=True)
         self._data(name).mkdir(mode=0o755, exist_ok=True)
@@ -80,6 +97,10 @@ class Volumes:
             raise
         self._trash.take(self._root / name)
         self._db.execute("DELETE FROM volumes WHERE name = ?", (name,))
+
+    def unused(self, chosen: Callable[[VolumeRecord], bool]) -> list[VolumeRecord]:
+        """Those that no container mentions, of the chosen."""
+        return [record for record in self.all() if chosen(record) and not self._users(record.name)]
 
     def remove_anonymous(self, names: list[str], owner: str = "") -> None:
         """With a container that goes, the ``owner``: its anonymous volumes, unless another container has them too."""

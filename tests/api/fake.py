@@ -162,8 +162,8 @@ class Volumes:
             raise NotFound(f"get {name}: no such volume")
         return VolumeRecord("data", "/v/data/_data", BORN, {})
 
-    def create(self, name: str, labels: dict[str, str]) -> VolumeRecord:
-        return VolumeRecord(name or "f" * 64, f"/v/{name}/_data", BORN, labels)
+    def create(self, name: str, labels: dict[str, str], _: bool | None, options: dict[str, str]) -> VolumeRecord:
+        return VolumeRecord(name or "f" * 64, f"/v/{name}/_data", BORN, labels, options)
 
     def remove(self, name: str, force: bool) -> None:
         if self.get(name):
