@@ -11,8 +11,9 @@ import asyncio
 import functools
 import logging
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from contextlib import AsyncExitStack, suppress
+from typing import Any
 
 from minidock.db import WriteFailed
 from minidock.engine import bundle, create, health, namespaces, pausing, reports

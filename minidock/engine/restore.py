@@ -142,6 +142,9 @@ async def _sweep_monitors(parts: Parts, alive: set[str]) -> None:
             continue
         try:
             monitor = await Monitor.adopt(entry.name, entry)
+        except Unavailable as error:
+            log.warning("exec %s: %s", entry.name[:12], error)
+            continue
         except (OSError, Error):
             remove_monitor_directory(entry)
             continue
