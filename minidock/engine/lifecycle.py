@@ -11,9 +11,8 @@ import asyncio
 import functools
 import logging
 import sqlite3
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from contextlib import AsyncExitStack, suppress
-from typing import Any
 
 from minidock.db import WriteFailed
 from minidock.engine import bundle, create, health, namespaces, pausing, reports
@@ -42,7 +41,6 @@ class Lifecycle:
         self.restarts = Restarts(parts, self._start, self._start_failed)
         self._endpoints = endpoints
         self.removed: Recent[WaitResult] = Recent(1000)
-        self._tasks: set[asyncio.Task[None]] = set()
         self.failed_starts: Recent[tuple[StepReport, ...]] = Recent(20)
         self.probe: Callable[[Container, Live], None] | None = None
 
@@ -369,12 +367,6 @@ class Lifecycle:
         self.removed.put(container.id, result)
         for condition in ("not-running", "next-exit", "removed"):
             live.waits.fire(condition, result)
-
-    def later(self, work: Coroutine[Any, Any, None]) -> None:
-        """Something that goes on beside the requests; ended with the loop."""
-        task = asyncio.get_running_loop().create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
 
     # Events
 

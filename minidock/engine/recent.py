@@ -1,7 +1,7 @@
 """What is gone but may still be asked for: the latest few of something, by id.
 
-A client learns of a removal after it has happened; whoever asks then how the container ended, or what its start did, gets
-an answer for as long as the memory holds. Serves lifecycle.py.
+A client learns of a removal after it has happened; whoever asks then how the container ended, or what its start did,
+gets an answer for as long as the memory holds. Serves lifecycle.py.
 """
 
 from __future__ import annotations

@@ -34,7 +34,8 @@ async def restore(parts: Parts, lifecycle: Lifecycle, endpoints: Endpoints) -> N
             await _restore(parts, lifecycle, container)
         except Unavailable as error:
             log.warning("container %s: %s; asked again later", short(container), error)
-            lifecycle.later(_ask_again(parts, lifecycle, container))
+            work = _ask_again(parts, lifecycle, container)
+            parts.containers.live(container).watcher = asyncio.get_running_loop().create_task(work)
         except (Error, OSError, sqlite3.Error) as error:
             log.error("container %s: not restored: %s", short(container), error)
     await _sweep(parts, endpoints)

@@ -76,8 +76,8 @@ def delete_tree(path: Path) -> None:
     here = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         device = os.fstat(here).st_dev
-        # The directories we are in, each with those of its children that are still to be deleted. A container decides how
-        # deep a tree is, so neither the stack nor the descriptors may grow with it: one is open at a time.
+        # The directories we are in, each with those of its children that are still to be deleted. A container decides
+        # how deep a tree is, so neither the stack nor the descriptors may grow with it: one is open at a time.
         inside: list[tuple[str, list[str]]] = [("", _unlink_files(here, [path.name]))]
         while True:
             name, left = inside[-1]
