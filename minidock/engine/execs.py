@@ -19,9 +19,9 @@ from minidock.engine.attach import Client
 from minidock.engine.lifecycle import Lifecycle
 from minidock.engine.model import Container, Status
 from minidock.engine.parts import Parts
-from minidock.engine.roots import running_root
 from minidock.engine.requests import ExecRequest, ExecSession, Hijack
 from minidock.engine.restarts import check_not_restarting
+from minidock.engine.roots import running_root
 from minidock.runtime.exit_record import remove_monitor_directory
 from minidock.runtime.monitor import Monitor
 from minidock.runtime.plan import encode, exec_plan

@@ -156,3 +156,16 @@ class Roots:
             [(one.source, one.target, "ro" in one.flags) for one in found if os.path.lexists(one.source)],
             (container.host.readonly_rootfs, not writable),
         )
+
+
+def running_root(container: Container, pidfd: int) -> int:
+    """An fd of a running container's root directory. Raises Conflict if it has ended, and its pid may be another's."""
+    try:
+        fd = os.open(f"/proc/{container.state.pid}/root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError:
+        fd = -1
+    if fd < 0 or pidfd < 0 or select.select([pidfd], [], [], 0)[0]:  # readable: it has ended, its number is free
+        if fd >= 0:
+            os.close(fd)
+        raise Conflict(f"container {container.name} has just ended", "try again")
+    return fd
