@@ -1,0 +1,146 @@
+"""Breaking the daemon on purpose: killed or refused at an exact system call, and what must hold after its next start.
+
+For tests/root/test_faults_*.py. strace(1) is attached to the threads that the daemon has and not to its children, so
+that a fault hits the daemon and no monitor (``Struck``). `check_legal` says what every container must look like
+whatever happened. Read next: daemon.py, ledger.py.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from http.client import HTTPConnection
+from pathlib import Path
+from socket import AF_UNIX, SOCK_STREAM, socket
+from typing import Any
+
+from tests.support import ledger
+from tests.support.daemon import Daemon, Session
+from tests.support.procfs import runs
+from tests.support.wait import eventually
+
+STATES = ("created", "running", "paused", "restarting", "exited", "removing", "dead")
+
+
+class Api(HTTPConnection):
+    """The API without a client: what status and what body came, or None where the daemon went away."""
+
+    def __init__(self, daemon: Daemon, timeout: float = 60) -> None:
+        super().__init__("localhost", timeout=timeout)
+        self._path = str(daemon.socket)
+
+    def connect(self) -> None:
+        self.sock = socket(AF_UNIX, SOCK_STREAM)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(self._path)
+
+    def ask(self, method: str, path: str, body: object = None) -> tuple[int, Any]:
+        """(status, JSON of the body); (0, None) if the daemon went away."""
+        data = None if body is None else json.dumps(body)
+        try:
+            self.request(method, path, data, {"Content-Type": "application/json"} if data else {})
+            response = self.getresponse()
+            text = response.read()
+        except (OSError, EOFError, AssertionError) as error:
+            self.close()
+            if isinstance(error, TimeoutError):
+                raise
+            return 0, None
+        except Exception:
+            self.close()
+            return 0, None
+        with suppress(ValueError):
+            return response.status, json.loads(text)
+        return response.status, text
+
+    def create(self, *command: str, name: str = "", **host: object) -> str:
+        """A container of busybox's; its id."""
+        body = {"Image": "busybox", "Cmd": list(command), "HostConfig": host}
+        status, answer = self.ask("POST", f"/containers/create{'?name=' + name if name else ''}", body)
+        assert status == 201, answer
+        return str(answer["Id"])
+
+    def ok(self, method: str, path: str, body: object = None) -> Any:
+        """A request that must succeed."""
+        status, answer = self.ask(method, path, body)
+        assert 200 <= status < 400, f"{method} {path}: {status} {answer}"
+        return answer
+
+    def state(self, ident: str) -> dict[str, Any]:
+        found: dict[str, Any] = self.ok("GET", f"/containers/{ident}/json")["State"]
+        return found
+
+
+@contextmanager
+def struck(daemon: Daemon, calls: str, effect: str, when: int, children: bool = False) -> Iterator[None]:
+    """While the block runs, the ``when``-th of these system calls of each thread of the daemon has an ``effect``."""
+    tasks = [task for tid in os.listdir(f"/proc/{daemon.pid}/task") for task in ("-p", tid)]
+    inject = ["-e", f"trace={calls}", "-e", f"inject={calls}:{effect}:when={when}"]
+    follow = ["-f"] if children else []
+    log = daemon.base / "strace"
+    command = ["strace", "-o", str(log), *follow, *inject, *(tasks if not children else ["-p", str(daemon.pid)])]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL) as tracer:
+        assert tracer.stderr is not None
+        line = tracer.stderr.readline()
+        assert b"attached" in line, line
+        eventually(lambda: all(_traced(daemon.pid, tid) for tid in tasks[1::2]), "strace to have attached")
+        try:
+            yield
+        finally:
+            tracer.terminate()
+            tracer.communicate()
+
+
+def _traced(pid: int, tid: str) -> bool:
+    try:
+        return "TracerPid:\t0" not in Path(f"/proc/{pid}/task/{tid}/status").read_text()
+    except OSError:
+        return True
+
+
+def died(daemon: Daemon, timeout: float = 0.5) -> bool:
+    """Whether the daemon is gone (and reaped, so that it can be started again)."""
+    assert daemon.process is not None
+    try:
+        daemon.process.wait(timeout)
+    except subprocess.TimeoutExpired:
+        return False
+    daemon.process = None
+    return True
+
+
+def check_legal(api: Api, codes: dict[str, set[int]]) -> dict[str, str]:
+    """Every container is in one legal state, with an exit code that it can have. Gives the states by id."""
+    found = {}
+    for row in api.ok("GET", "/containers/json?all=1"):
+        state = api.state(row["Id"])
+        status, pid = state["Status"], state["Pid"]
+        assert status in STATES and status not in ("removing", "dead"), state
+        assert runs(pid) if status in ("running", "paused") else pid == 0, state
+        if status == "exited":
+            assert state["ExitCode"] in codes.get(row["Id"], {state["ExitCode"]}), state
+            assert state["ExitCode"] != 255 or state["Error"], state
+        found[row["Id"]] = status
+    return found
+
+
+def clear(api: Api) -> None:
+    """All containers go, whatever they are."""
+    for row in api.ok("GET", "/containers/json?all=1"):
+        api.ok("DELETE", f"/containers/{row['Id']}?force=1&v=1")
+
+
+def balance(session: Session, before: ledger.Ledger, what: str) -> None:
+    """The ledger, without the daemon's own descriptors and threads: it may be another process by now."""
+
+    def left() -> list[str]:
+        lines = ledger.differences(before, ledger.take(session))
+        return [line for line in lines if not line.startswith(("fds", "threads"))]
+
+    try:
+        eventually(lambda: not left(), "the ledger to balance", timeout=10)
+    except AssertionError:
+        raise AssertionError(f"the ledger does not balance ({what}): {left()}") from None
