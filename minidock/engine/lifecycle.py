@@ -8,11 +8,11 @@ after the thing, and drops them all as its last act; so a start that fails at an
 from __future__ import annotations
 
 import asyncio
-import functools
 import logging
 import sqlite3
 from collections.abc import Callable
 from contextlib import AsyncExitStack, suppress
+from functools import partial
 
 from minidock.db import WriteFailed
 from minidock.engine import bundle, create, health, namespaces, pausing, reports
@@ -230,13 +230,13 @@ class Lifecycle:
         return asyncio.get_running_loop().run_in_executor(None, self._take_down, container)
 
     def _take_down(self, container: Container) -> None:
-        parts = self._parts
-        try:
-            parts.cgroups.remove(container.id)
-            parts.ports.settle()
-            self._endpoints.release(container.id)
-        except (OSError, Error) as error:
-            log.error("container %s has ended, and something of it could not be let go: %s", short(container), error)
+        parts, ident = self._parts, container.id
+        release = self._endpoints.release
+        for step in (partial(parts.cgroups.remove, ident), parts.ports.settle, partial(release, ident)):
+            try:
+                step()
+            except (OSError, Error) as error:
+                log.error("container %s: something of it could not be let go: %s", short(container), error)
 
     # Signals
 
@@ -310,11 +310,11 @@ class Lifecycle:
 
     async def pause(self, container: Container) -> None:
         """Freezes every process by cgroup.freeze."""
-        await pausing.pause(self._parts, container, functools.partial(self.publish, container, "pause"))
+        await pausing.pause(self._parts, container, partial(self.publish, container, "pause"))
 
     async def unpause(self, container: Container) -> None:
         """Lets them run again."""
-        await pausing.unpause(self._parts, container, functools.partial(self.publish, container, "unpause"))
+        await pausing.unpause(self._parts, container, partial(self.publish, container, "unpause"))
 
     # Removal
 
@@ -350,6 +350,7 @@ class Lifecycle:
         parts, settings = self._parts, self._parts.settings
         if live.letting_go:
             await live.letting_go
+        await asyncio.to_thread(self._take_down, container)  # once more: what could not be let go must be by now
         if container.state.status is not Status.REMOVING:
             parts.containers.note(container, Status.REMOVING, removes_volumes=volumes)
         remove_monitor_directory(settings.monitor_directory(container.id))

@@ -48,8 +48,10 @@ def read(directory: Path, name: str) -> tuple[StepReport, ...]:
     """The report of the latest start. Raises Conflict if there was none, or none that can be read."""
     try:
         rows = json.loads((directory / _FILE).read_bytes())
+        if not isinstance(rows, list):
+            raise ValueError("no list of steps")
         return tuple(StepReport(kind, tuple(fields), text, errno, usec) for kind, fields, text, errno, usec in rows)
     except FileNotFoundError:
         raise Conflict(f"container {name} was never started", "minidock plan IMAGE shows what would be done") from None
-    except (OSError, ValueError, TypeError) as error:
+    except (OSError, ValueError, TypeError, RecursionError) as error:
         raise Conflict(f"read the report of container {name}: {error}", "its next start writes a new one") from None
