@@ -2,7 +2,7 @@
 
     upper directory → tar (whiteouts become .wh. names again) → gzip blob → unpacked as any layer → config → rows
 
-The tar is hashed on its way into the blob, and the blob is then unpacked by the code that unpacks a stranger's; its diff
+    upper directory → tar (whiteouts become .wh. names again) → gzip blob → unpacked as any layer → rows
 id must come out the same, so what was committed can be pushed, saved and loaded. Read next: tarwriter.py, layers.py.
 """
 

@@ -100,9 +100,6 @@ def _manifest(fields: Fields) -> Manifest:
     if config.media_type not in CONFIGS:
         raise InvalidArgument(f"read manifest: it holds no image (its config is {config.media_type[:80]!r})")
     layers = tuple(_descriptor(Fields(item, "manifest: layer")) for item in _bounded(fields, "layers"))
-    for layer in layers:
-        if layer.media_type.endswith("+zstd"):
-            raise NotImplemented(f"layer {layer.short}: zstd compression is not supported", "push it with gzip layers")
     return Manifest(config, layers)
 
 

@@ -128,13 +128,19 @@ class Repository:
         return body
 
     def blob(self, descriptor: Descriptor, writer: BlobWriter, meter: Meter) -> None:
-        """Downloads a blob into ``writer``, checked while it streams; one that breaks off is begun again."""
-        for pause in self._pauses():
+        """Downloads a blob into ``writer``, checked while it streams; one that breaks off goes on where it was.
+
+        Attempts are counted anew for each hundredth of the blob that has come: a bad line is slow, and not endless.
+        """
+        pauses, counted = self._pauses(), 0
+        while True:
             try:
-                writer.restart()
                 self._download(descriptor, writer, meter)
                 break
             except Unreachable as error:
+                if writer.size - counted > max(self._timing.window_bytes, descriptor.size // 100):
+                    pauses, counted = self._pauses(), writer.size
+                pause = next(pauses)
                 if pause is None:
                     raise Unreachable(f"download layer {descriptor.short} from {self._host}: {error.message}") from None
                 time.sleep(pause)
@@ -142,8 +148,7 @@ class Repository:
             raise ServerError(f"filesystem layer verification failed for digest {descriptor.digest}")
 
     def _download(self, descriptor: Descriptor, writer: BlobWriter, meter: Meter) -> None:
-        meter.restart()
-        for piece in self._transport.pieces(self._get(f"blobs/{descriptor.digest}")):
+        for piece in self._transport.pieces(self._rest(descriptor, writer, meter)):
             writer.write(piece)
             meter.add(len(piece))
             if writer.size > descriptor.size:
@@ -152,6 +157,23 @@ class Repository:
                 )
         if writer.size < descriptor.size:
             raise Unreachable(f"unexpected end after {writer.size} of {descriptor.size} bytes")
+
+    def _rest(self, descriptor: Descriptor, writer: BlobWriter, meter: Meter) -> Response:
+        """The answer with what is missing of a blob; with all of it, if the registry knows no ranges."""
+        path, start = f"blobs/{descriptor.digest}", writer.size
+        if 0 < start < descriptor.size:
+            response = self._patiently("GET", self._url(path), {"Accept": "*/*", "Range": f"bytes={start}-"})
+            if response.status == 206 and response.headers.get("Content-Range", "").startswith(f"bytes {start}-"):
+                return response
+            if response.status in (206, 416):
+                self._transport.discard(response)
+                response = self._patiently("GET", self._url(path), {"Accept": "*/*"})
+        else:
+            response = self._patiently("GET", self._url(path), {"Accept": "*/*"})
+        response = self._checked(response, path)
+        writer.restart()
+        meter.restart()
+        return response
 
     @property
     def _host(self) -> str:

@@ -1,0 +1,122 @@
+"""`docker pull` beyond the plain case: downloads that break off, zstd, and an image of more than a hundred layers.
+
+The plain case and a registry's faults: test_pull.py.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import zstandard
+
+from minidock.image import decompress
+from minidock.image.http import Timing
+from tests.support import images as made
+from tests.support.daemon import Daemon
+from tests.support.images import Images, file, tar
+from tests.support.registries import FakeRegistry, Reply, Request, fake_registry
+
+BUILD = Path(__file__).parents[2] / "rootfs/build"
+QUICK = Timing(connect=1, read=0.3, window=0.5, window_bytes=100, attempts=2, pause=0.01, longest_pause=0.05)
+BASE = tar(file("base", b"B" * 100_000))
+TOP = tar(file("top", b"T" * 1000))
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> Iterator[Images]:
+    with made.images(tmp_path / "data") as found:
+        found.store.puller().timing = QUICK
+        yield found
+
+
+@pytest.fixture
+def fake() -> Iterator[FakeRegistry]:
+    with fake_registry() as found:
+        found.publish("x", "1", [BASE, TOP])
+        yield found
+
+
+# -- downloads that break off, and zstd
+
+
+def test_a_download_goes_on_where_it_broke_off(images: Images, fake: FakeRegistry) -> None:
+    """Each answer is cut short; as long as something comes, there are more attempts than the allowed ones in a row."""
+    layer = os.urandom(900_000)
+    fake.publish("big", "1", [tar(file("big", layer))])
+    ranges: list[str] = []
+
+    def hook(request: Request) -> Reply | None:
+        blob = fake.blobs.get(request.path.rpartition("/")[2], b"")
+        if len(blob) < 500_000:
+            return None
+        ranges.append(request.headers.get("range", ""))
+        start = int(ranges[-1].removeprefix("bytes=").removesuffix("-") or 0)
+        headers = {"Content-Range": f"bytes {start}-{len(blob) - 1}/{len(blob)}"} if start else {}
+        return Reply(206 if start else 200, blob[start:], headers, cut=200_000)
+
+    fake.hook = hook
+    image = images.pull(f"{fake.host}/big:1")
+    assert (images.store.layers_dir / images.store.lowers(image)[0] / "big").read_bytes() == layer
+    assert len(ranges) >= 5 > QUICK.attempts and ranges[0] == "" and ranges[1] == "bytes=200000-"
+
+
+@pytest.mark.parametrize("status", [200, 206, 416])
+def test_a_registry_that_knows_no_ranges(images: Images, fake: FakeRegistry, status: int) -> None:
+    """All of it at once, a range that was not asked for, or a refusal: then from the beginning."""
+    done: set[str] = set()
+
+    def hook(request: Request) -> Reply | None:
+        last = request.path.rpartition("/")[2]
+        if not fake.blobs.get(last, b"").startswith(b"\x1f\x8b"):
+            return None
+        if last not in done:
+            done.add(last)
+            return Reply(body=fake.blobs[last], cut=len(fake.blobs[last]) // 2)
+        if "range" in request.headers and status != 200:
+            return Reply(status, fake.blobs[last], {"Content-Range": "bytes 0-9/10"})
+        return None
+
+    fake.hook = hook
+    assert images.pull(f"{fake.host}/x:1").size == 101_000
+
+
+def test_zstd_layers(images: Images, fake: FakeRegistry) -> None:
+    """Pulled, and sent on as they came."""
+    kind = "application/vnd.oci.image."
+    config = {"mediaType": kind + "config.v1+json", **fake.add_blob(made.image_config([BASE]))}
+    layer = {"mediaType": kind + "layer.v1.tar+zstd", **fake.add_blob(zstandard.compress(BASE))}
+    digest = fake.add_manifest("z", "1", {"schemaVersion": 2, "config": config, "layers": [layer]})["digest"]
+    image = images.pull(f"{fake.host}/z:1")
+    assert (images.store.layers_dir / images.store.lowers(image)[0] / "base").read_bytes() == b"B" * 100_000
+    assert digest.encode() in b"".join(images.store.save([image.tags[0]]))
+
+
+# -- many layers
+
+
+@pytest.mark.overlay
+def test_an_image_of_120_layers_runs(daemon: Daemon, tmp_path: Path) -> None:
+    """More lower directories than a page of mount options has room for; the topmost file wins, the lowest shows."""
+    (tmp_path / "box").mkdir()
+    subprocess.run(["tar", "-xf", f"{BUILD}/busybox.tar", "-C", f"{tmp_path}/box"], check=True)
+    table = json.loads((tmp_path / "box/manifest.json").read_bytes())[0]
+    bottom = b"".join(decompress.plain(io.BytesIO((tmp_path / "box" / table["Layers"][0]).read_bytes())))
+    layers = [bottom, *(tar(file(f"n{n}", str(n).encode()), file("top", str(n).encode())) for n in range(119))]
+    (tmp_path / "many.tar").write_bytes(made.docker_archive(layers, ["many:1"]))
+    daemon.cli.ok("load", "-i", str(tmp_path / "many.tar"))
+    try:
+        run = ("run", "--network", "none", "--name", "many", "many:1", "/bin/sh", "-c")
+        assert daemon.cli.ok(*run, "cat /n0 /n118 /top; rm /n5; echo >/new") == "0118118"
+        changed = daemon.cli.ok("diff", "many").splitlines()
+        assert "D /n5" in changed and "A /new" in changed
+        assert daemon.cli.ok("commit", "many", "many:2").startswith("sha256:")
+        assert daemon.cli("run", "--rm", "--network", "none", "many:2", "/bin/sh", "-c", "ls /n5").code != 0
+    finally:
+        daemon.cli("rm", "-f", "many")
+        daemon.cli("rmi", "many:1", "many:2")
