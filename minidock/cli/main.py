@@ -60,6 +60,7 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "load": ("image", "Load images from a tar archive or standard input"),
         "import": ("image", "Import the contents of a tarball to create an image"),
         "tag": ("image", "Create a tag TARGET_IMAGE that refers to SOURCE_IMAGE"),
+        "history": ("history", "Show the steps that an image came by"),
         "rmi": ("image", "Remove images"),
         "login": ("login", "Log in to a registry"),
         "logout": ("login", "Log out from a registry"),

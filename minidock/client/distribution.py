@@ -1,4 +1,4 @@
-"""The client's verbs on images that leave: push, save, commit; and login.
+"""The client's verbs on images that leave: push, save, commit; history; and login.
 
 For cli/distribution.py and cli/login.py; a module of its own, as only they need it. Read next: client.py.
 """
@@ -43,3 +43,8 @@ class Distribution:
     def commit(self, query: Query) -> str:
         """The new image's id. ``query``: container, repo, tag, author, comment, changes (a list), pause."""
         return str(json.loads(self._client.request("POST", "/commit", query).read())["Id"])
+
+    def history(self, image: str) -> list[Json]:
+        """The image's steps, newest first: Id, Created, CreatedBy, Size, Tags, Comment."""
+        path = f"/images/{quote(image, keep=b'/:@')}/history"
+        return list(json.loads(self._client.request("GET", path).read()))

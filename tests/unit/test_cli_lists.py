@@ -293,3 +293,20 @@ def test_an_answer_that_never_ends_is_left_by_a_closed_pipe(fake: FakeDaemon, en
     command = f"{sys.executable} -m minidock.cli.main logs c | head -1; exit ${{PIPESTATUS[0]}}"
     done = subprocess.run(["bash", "-c", command], env=environment, capture_output=True, timeout=30, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (141, b"line\n", b"")
+
+
+HISTORY = f"""\
+IMAGE          CREATED       CREATED BY                                      SIZE      COMMENT
+0123456789ab   3 hours ago   /bin/sh -c #(nop)  CMD ["sh"]                   0B        why
+<missing>      N/A           {"x" * 44}…   4.26MB    below
+"""
+
+
+def test_history(fake: FakeDaemon, minidock: Minidock) -> None:
+    top = {"Id": "sha256:" + "0123456789abcdef" * 4, "Created": int(time.time()) - 3 * 3600, "Comment": "why"}
+    top |= {"CreatedBy": '/bin/sh -c #(nop)  CMD ["sh"]', "Size": 0, "Tags": ["x:1"]}
+    below = {"Id": "<missing>", "Created": 0, "CreatedBy": "x" * 60, "Size": 4261550, "Tags": None, "Comment": "below"}
+    fake.on("GET", "/images/x/history", [top, below])
+    assert minidock("history", "x").output == HISTORY
+    assert minidock("history", "-q", "x").output == "0123456789ab\n<missing>\n"
+    assert minidock("history", "--format", "{{.Size}}", "-H=false", "x").output == "0\n4261550\n"

@@ -40,7 +40,8 @@ def summary(image: Image, version: tuple[int, int]) -> dict[str, Any]:
 
 def inspect(image: Image, lowers: Sequence[str]) -> dict[str, Any]:
     """GET /images/{image}/json. ``lowers``: the layers' directories, top first."""
-    upper = {"UpperDir": lowers[0]} if lowers else {}
+    top = lowers[0].removesuffix("/diff") if lowers else ""
+    upper = {"MergedDir": f"{top}/merged", "UpperDir": lowers[0], "WorkDir": f"{top}/work"} if lowers else {}
     below = {"LowerDir": ":".join(lowers[1:])} if len(lowers) > 1 else {}
     value: dict[str, Any] = {
         "Id": image.id,
