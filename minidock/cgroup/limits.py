@@ -9,6 +9,8 @@
     --cpu-shares                cpu.weight        2..262144 around 1024 becomes 1..10000 around 100
     --cpuset-cpus, -mems        cpuset.cpus, .mems  a list such as 0-2,5
     --pids-limit                pids.max          a number
+    --blkio-weight              io.weight         10..1000 becomes 1..10000 in a straight line, as runc has it
+    --device-read-bps, …        io.max            a line for each device and rate
 
 All functions here are pure. A limit whose file does not exist on this machine becomes a warning, as in Docker, and
 never a silence.
@@ -52,6 +54,8 @@ class Limits:
     cpuset_cpus: str | None = None
     cpuset_mems: str | None = None
     pids_limit: int | None = None
+    io_weight: int | None = None
+    io_max: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -74,6 +78,8 @@ _MISSING = {
     "cpuset.cpus": _NO.format("cpuset", "CPUs/Mems discarded"),
     "cpuset.mems": _NO.format("cpuset", "CPUs/Mems discarded"),
     "pids.max": _NO.format("PIDs limit capabilities", "PIDs limit discarded"),
+    "io.weight": _NO.format("Block I/O weight", "Weight discarded"),
+    "io.max": _NO.format("Block I/O throttling", "Block I/O limit discarded"),
 }
 
 
@@ -92,8 +98,11 @@ def settings(limits: Limits) -> list[Setting]:
         "cpuset.cpus": limits.cpuset_cpus or None,
         "cpuset.mems": limits.cpuset_mems or None,
         "pids.max": _amount(limits.pids_limit),
+        "io.weight": f"default {1 + (limits.io_weight - 10) * 9999 // 990}" if limits.io_weight else None,
     }
-    return [Setting(file, value, _MISSING[file]) for file, value in wanted.items() if value is not None]
+    writes = [(file, value) for file, value in wanted.items() if value is not None]
+    writes += [("io.max", line) for line in limits.io_max]
+    return [Setting(file, value, _MISSING[file]) for file, value in writes]
 
 
 def _amount(number: int | None) -> str | None:
@@ -154,6 +163,8 @@ def check(limits: Limits, cpus: int) -> None:
     """Docker's rules for what may be asked for, in Docker's words. Raises InvalidArgument. ``cpus``: cores here."""
     _check_memory(limits.memory or 0, limits.memory_swap or 0, limits.memory_reservation or 0)
     _check_cpu(limits, cpus)
+    if limits.io_weight and not 10 <= limits.io_weight <= 1000:
+        raise InvalidArgument("Range of blkio weight is from 10 to 1000")
     for option, value in (
         ("cpuset-cpus", limits.cpuset_cpus),
         ("cpuset-mems", limits.cpuset_mems),

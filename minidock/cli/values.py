@@ -290,6 +290,22 @@ def device(text: str) -> Json:
     return {"PathOnHost": found.source, "PathInContainer": found.target, "CgroupPermissions": found.access}
 
 
+def rate(text: str, parse: Callable[[str], int] = integer) -> Json:
+    """``/dev/sda:1000``: an entry for BlkioDeviceReadIOps and its like."""
+    path, colon, amount = text.rpartition(":")
+    if not colon or not path.startswith("/dev/"):
+        raise InvalidArgument(f"bad format: {text}", "give PATH:RATE, such as /dev/sda:1000")
+    found = parse(amount)
+    if found < 0:
+        raise InvalidArgument(f"invalid rate for device: {text}")
+    return {"Path": path, "Rate": found}
+
+
+def rate_in_bytes(text: str) -> Json:
+    """``/dev/sda:1mb``: the same in bytes a second."""
+    return rate(text, parse_bytes)
+
+
 def device_rule(text: str) -> str:
     """``c 188:* rwm``, in docker's words where it is not; the daemon judges the numbers."""
     if not _DEVICE_RULE.fullmatch(text):

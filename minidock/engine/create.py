@@ -14,7 +14,7 @@ from pathlib import Path
 
 from minidock.cgroup.limits import Limits
 from minidock.cgroup.tree import CgroupTree
-from minidock.engine import health, mounts, namespaces, ports, restarts, rights, users
+from minidock.engine import health, mounts, namespaces, ports, restarts, rights, throttles, users
 from minidock.engine.containers import Containers
 from minidock.engine.model import Config, Container, Definition, HostConfig, LogConfig, MountPoint
 from minidock.engine.requests import CreateRequest
@@ -28,7 +28,7 @@ _LOG_OPTIONS = ("max-size", "max-file")
 _NOT_HERE: tuple[tuple[str, str], ...] = (
     ("links", "--link"),
     ("device_requests", "--gpus"),
-    ("blkio_weight", "--blkio-weight"),
+    ("blkio_weight_device", "--blkio-weight-device"),
     ("userns_mode", "--userns"),
     ("cgroup_parent", "--cgroup-parent"),
 )
@@ -167,6 +167,8 @@ def limits(host: HostConfig) -> Limits:
     """What the cgroup is to enforce; 0 in Docker's API means "not set"."""
     return Limits(
         memory=host.memory or None,
+        io_weight=host.blkio_weight or None,
+        io_max=throttles.io_max(host),
         memory_swap=host.memory_swap or None,
         memory_reservation=host.memory_reservation or None,
         nano_cpus=host.nano_cpus or None,

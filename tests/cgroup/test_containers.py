@@ -6,6 +6,7 @@ In the machine of MINIDOCK_VM a system call takes ten times as long as elsewhere
 from __future__ import annotations
 
 import json
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -67,7 +68,7 @@ def test_more_memory_than_allowed_is_death_for_all_and_is_told(daemon: Daemon, m
     assert minidock.ok("wait", ident) == "137", "the process that asked for nothing went, too"
     state = inspected(minidock, ident)["State"]
     assert (state["Status"], state["ExitCode"], state["OOMKilled"]) == ("exited", 137, True)
-    past = ("--since", "1", "--until", str(int(time.time())))
+    past = ("--since", "1", "--until", str(int(time.time()) + 1))
     events = daemon.docker.ok("events", *past, "-f", f"container={ident}", "--format", "{{.Action}}").splitlines()
     assert events.index("oom") < events.index("die")
 
@@ -125,6 +126,43 @@ def test_every_flag_of_a_limit_arrives_in_the_kernel(daemon: Daemon, minidock: C
     names = ("Memory", "MemorySwap", "MemoryReservation", "CpuPeriod", "CpuQuota", "CpuShares", "CpusetCpus")
     assert [host[name] for name in names] == [64 * MIB, 96 * MIB, 32 * MIB, 50000, 20000, 512, "0"]
     assert "warning" not in minidock("create", "--rm", "-m", "64m", "probe").err.lower()
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[str]:
+    """A block device of 8 MiB: a file behind a loop device."""
+    (tmp_path / "disk").write_bytes(bytes(8 * MIB))
+    device = subprocess.check_output(["losetup", "-f", "--show", str(tmp_path / "disk")], text=True).strip()
+    yield device
+    subprocess.run(["losetup", "-d", device], check=True)
+
+
+def test_a_device_is_read_no_faster_than_allowed(daemon: Daemon, minidock: Cli, disk: str) -> None:
+    """2 MiB at 1 MiB a second take two seconds; without the limit, the control, a fraction of one."""
+    read = ("busybox", "dd", f"if={disk}", "of=/dev/null", "bs=256k", "count=8", "iflag=direct")
+    options = ("run", "--network", "none", "--device", disk)
+
+    def seconds(*limit: str) -> float:
+        began = time.monotonic()
+        minidock.ok(*options, "--rm", *limit, *read)
+        return time.monotonic() - began
+
+    free, bound = seconds(), seconds("--device-read-bps", f"{disk}:1mb")
+    assert bound - free > 1.2, f"{free:.1f} s without, {bound:.1f} s with the limit"
+    weighted = ("--blkio-weight", "500", "--device-write-iops", f"{disk}:7", "--device-read-iops", f"{disk}:8")
+    ident = minidock.ok(*options, "-d", *weighted, "busybox", "sleep", "1000")
+    try:
+        assert (cgroup(daemon, ident) / "io.max").read_text().endswith(" rbps=max wbps=max riops=8 wiops=7\n")
+        assert (cgroup(daemon, ident) / "io.weight").read_text() == "default 4950\n"
+    finally:
+        minidock.ok("rm", "-f", ident)
+    for flags, words in (
+        (("--device-read-bps", "/dev/null:1mb"), "not a block device"),
+        (("--device-read-bps", "/dev/nosuch:1mb"), "ENOENT"),
+        (("--blkio-weight", "5"), "Range of blkio weight is from 10 to 1000"),
+    ):
+        refused = minidock("run", "--rm", *flags, "busybox", "true")
+        assert refused.code in (125, 127) and words in refused.err, str(refused)
 
 
 def test_devices_are_allowed_by_rule_and_denied_without(minidock: Cli) -> None:

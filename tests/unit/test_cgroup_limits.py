@@ -34,6 +34,9 @@ OOM = {"memory.oom.group": "1"}
         (Limits(pids_limit=100), {"pids.max": "100"}),
         (Limits(pids_limit=-1), {"pids.max": "max"}),
         (Limits(pids_limit=0), {"pids.max": "max"}),
+        (Limits(io_weight=10), {"io.weight": "default 1"}),
+        (Limits(io_weight=1000), {"io.weight": "default 10000"}),
+        (Limits(io_max=("8:0 rbps=1",)), {"io.max": "8:0 rbps=1"}),
     ],
 )
 def test_files_and_values(limits: Limits, files: dict[str, str]) -> None:

@@ -96,6 +96,14 @@ def test_the_portable_half(body: Any, flags: list[str], wanted: dict[str, Any]) 
                 ]
             },
         ),
+        (
+            ["--device-read-bps", "/dev/sda:1mb", "--device-write-iops", "/dev/sda:9", "--blkio-weight", "300"],
+            {
+                "BlkioDeviceReadBps": [{"Path": "/dev/sda", "Rate": 1 << 20}],
+                "BlkioDeviceWriteIOps": [{"Path": "/dev/sda", "Rate": 9}],
+                "BlkioWeight": 300,
+            },
+        ),
         (["--device-cgroup-rule", "c 1:* rm"], {"DeviceCgroupRules": ["c 1:* rm"]}),
         (["--sysctl", "net.a=1", "--sysctl", "kernel.sem=1 2"], {"Sysctls": {"net.a": "1", "kernel.sem": "1 2"}}),
         (["--ipc", "host", "--pid", "container:a"], {"IpcMode": "host", "PidMode": "container:a"}),

@@ -1,0 +1,52 @@
+"""--device-read-bps and its three siblings: HostConfig's lists of devices and rates, as the lines of io.max.
+
+A device is named by a path of the host and looked up anew for each start, since numbers of devices change with a
+reboot. See: cgroup-v2.rst, "IO Interface Files". Read next: cgroup/limits.py.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator
+from typing import Any
+
+from minidock.engine.model import HostConfig
+from minidock.linux.reason import reason
+from minidock.wire.errors import InvalidArgument
+
+
+def io_max(host: HostConfig) -> tuple[str, ...]:
+    """``("8:0 rbps=1048576",)``. Raises InvalidArgument for what is no block device or no rate."""
+    return tuple(_lines(host))
+
+
+def _lines(host: HostConfig) -> Iterator[str]:
+    for key, wanted in (
+        ("rbps", host.blkio_device_read_bps),
+        ("wbps", host.blkio_device_write_bps),
+        ("riops", host.blkio_device_read_iops),
+        ("wiops", host.blkio_device_write_iops),
+    ):
+        for entry in wanted or ():
+            yield f"{_number(entry)} {key}={_rate(entry)}"
+
+
+def _number(entry: Any) -> str:
+    path = entry.get("Path") if isinstance(entry, dict) else None
+    if not isinstance(path, str) or not path.startswith("/") or "\0" in path:
+        raise InvalidArgument(f"invalid device to throttle: {path!r}", "give the path of a block device")
+    try:
+        status = os.stat(path)
+    except OSError as error:
+        raise InvalidArgument(f"throttle {path}: {reason(error)}") from None
+    if not stat.S_ISBLK(status.st_mode):
+        raise InvalidArgument(f"throttle {path}: not a block device")
+    return f"{os.major(status.st_rdev)}:{os.minor(status.st_rdev)}"
+
+
+def _rate(entry: Any) -> int:
+    rate = entry.get("Rate")
+    if type(rate) is not int or not 0 < rate < 1 << 63:
+        raise InvalidArgument(f"invalid rate for device {entry.get('Path')}: {rate!r}", "a positive integer")
+    return rate
