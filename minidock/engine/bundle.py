@@ -16,6 +16,7 @@ from minidock.engine.model import Config, Container, EndpointRecord
 from minidock.engine.names import named, resolv_conf
 from minidock.engine.requests import ExecRequest
 from minidock.engine.settings import Settings
+from minidock.engine.trash import delete_tree
 from minidock.image.model import Image
 from minidock.image.store import ImageStore
 from minidock.network import etc
@@ -242,4 +243,4 @@ def _with_term(env: tuple[str, ...], tty: bool) -> tuple[str, ...]:
 def forget_volatile(directory: Path) -> None:
     """A volatile overlay marks its work directory so that it is not mounted again after a crash; a restart may."""
     with suppress(FileNotFoundError):
-        (directory / "work/work/incompat/volatile").rmdir()
+        delete_tree(directory / "work/work/incompat/volatile")
