@@ -9,9 +9,11 @@ See: Docker's json-file logging driver.
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import os
 from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -52,54 +54,91 @@ def _parse(line: bytes) -> LogEntry | None:
 
 
 class _Files:
-    """The log's files, oldest first; the last one is still being written."""
+    """The log's files that are not read to their end yet, oldest first; the last one may still be written."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.all: list[BinaryIO] = []
 
     def __enter__(self) -> _Files:
-        rotated = [name for name in self.path.parent.glob(f"{self.path.name}.*") if name.suffix[1:].isdigit()]
-        for name in (*sorted(rotated, key=lambda name: -int(name.suffix[1:])), self.path):
-            self._open(name)
+        self.all = self._younger_than(None)
         return self
-
-    def _open(self, name: Path) -> bool:
-        try:
-            self.all.append(name.open("rb"))
-        except FileNotFoundError:
-            return False
-        return True
 
     def __exit__(self, *_: object) -> None:
         for file in self.all:
             file.close()
 
+    def read(self) -> bytes:
+        return self.all[0].read(_CHUNK) if self.all else b""
+
+    def next(self) -> bool:
+        """Lets the oldest file go if there is a younger one: then no one writes it any more."""
+        if len(self.all) < 2:
+            return False
+        self.all.pop(0).close()
+        return True
+
+    def shortened(self, held: int) -> bool:
+        """Whether the file ends before where we are; goes on at its start, or where the ``held`` torn line began.
+
+        With one file only the monitor empties it to rotate; on a full disk it takes a torn line out again.
+        """
+        if not self.all:
+            return False
+        file = self.all[0]
+        size, position = os.fstat(file.fileno()).st_size, file.tell()
+        if size >= position:
+            return False
+        whole = position - held
+        file.seek(whole if size >= whole else 0)
+        return True
+
     def rotated(self) -> bool:
-        """Whether the file we read last is no longer the one that is written; opens the new one."""
-        try:
-            now = os.stat(self.path).st_ino
-        except FileNotFoundError:
-            return False
-        if self.all and os.fstat(self.all[-1].fileno()).st_ino == now:
-            return False
-        return self._open(self.path)
+        """Whether there are files younger than the last we have; takes them all. That last one is complete then."""
+        ours = os.fstat(self.all[-1].fileno()) if self.all else None
+        with suppress(FileNotFoundError):
+            if ours and os.path.samestat(os.stat(self.path), ours):
+                return False
+        younger = self._younger_than(ours)
+        self.all += younger
+        return bool(younger)
+
+    def _younger_than(self, ours: os.stat_result | None) -> list[BinaryIO]:
+        """Opened, oldest first. Looks from the youngest on, the way a rotation renames: so it overtakes no file."""
+        numbers = (name.suffix[1:] for name in self.path.parent.glob(f"{self.path.name}.*"))
+        most = max((int(number) for number in numbers if number.isdigit()), default=0)
+        found: dict[int, BinaryIO] = {}  # by inode: a file renamed meanwhile is met twice
+        for number in itertools.count():
+            try:
+                file = Path(f"{self.path}.{number}" if number else self.path).open("rb", buffering=0)
+            except FileNotFoundError:
+                if number > most:
+                    break
+                continue
+            status = os.fstat(file.fileno())
+            if ours and os.path.samestat(status, ours):
+                file.close()
+                break
+            if found.setdefault(status.st_ino, file) is not file:
+                file.close()
+        return list(found.values())[::-1]
 
 
 async def _lines(files: _Files, follow: bool, alive: Callable[[], bool]) -> AsyncIterator[bytes]:
     """Whole lines, file after file; with ``follow`` until the container has ended and its last line is read."""
-    index, rest = 0, b""
+    rest = b""
     while True:
         # Asked before the read: what is written before the end is then certainly read.
         ending = not follow or not alive()
-        data = files.all[index].read(_CHUNK) if index < len(files.all) else b""
-        if data:
+        if data := files.read():
             *whole, rest = (rest + data).split(b"\n")
             for line in whole:
                 yield line
             await asyncio.sleep(0)
-        elif index + 1 < len(files.all) or files.rotated():
-            index = min(index + 1, len(files.all) - 1)
+        elif files.shortened(len(rest)) or files.next():
+            rest = b""
+        elif files.rotated():
+            pass  # what we have is read to its end once more: it grew up to the rename
         elif ending:
             return
         else:

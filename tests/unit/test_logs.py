@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -103,3 +105,84 @@ def test_follow_sees_what_comes_later_a_rotation_and_the_last_line_before_the_en
         return seen + [entry.data async for entry in entries]
 
     assert asyncio.run(asyncio.wait_for(scenario(), 10)) == [b"9\n", b"more\n", b"rotated\n", b"last\n"]
+
+
+def rotate(path: Path, files: int) -> None:
+    """As the monitor does: path.1 becomes path.2 and so on."""
+    for number in range(files - 1, 0, -1):
+        older = path.with_name(f"{path.name}.{number}")
+        younger = path.with_name(f"{path.name}.{number - 1}") if number > 1 else path
+        if younger.exists():
+            younger.rename(older)
+
+
+def follow_from_the_last(log: Path, change: Callable[[], None], count: int) -> list[str]:
+    """What a reader who has read everything sees after ``change``: ``count`` entries, while the container runs."""
+
+    async def scenario() -> list[str]:
+        request = LogRequest(stdout=True, stderr=True, follow=True, tail=1)
+        entries = logs.read(log, request, lambda: True)
+        await anext(entries)
+        waiting = asyncio.ensure_future(anext(entries))
+        await asyncio.sleep(0.01)  # it has found the end of the file
+        change()
+        seen = [await waiting]
+        while len(seen) < count:
+            seen.append(await anext(entries))
+        await entries.aclose()  # type: ignore[attr-defined]
+        return [entry.data.decode() for entry in seen]
+
+    return asyncio.run(asyncio.wait_for(scenario(), 10))
+
+
+def test_follow_goes_on_when_the_only_file_is_emptied(log: Path) -> None:
+    def change() -> None:
+        with log.open("r+") as file:
+            file.truncate(0)
+            file.write(line("first\n", 11) + line("second\n", 12))
+
+    assert follow_from_the_last(log, change, 2) == ["first\n", "second\n"]
+
+
+def test_follow_goes_on_when_a_torn_line_is_taken_back(log: Path) -> None:
+    """The disk was full: the monitor takes the line's beginning out again. What was read before is not told twice."""
+    whole = log.stat().st_size
+
+    async def scenario() -> list[str]:
+        entries = logs.read(log, LogRequest(stdout=True, stderr=True, follow=True, tail=1), lambda: True)
+        seen = [await anext(entries)]
+        with log.open("a") as file:
+            file.write(line("torn\n" * 9)[:60])
+        waiting = asyncio.ensure_future(anext(entries))
+        await asyncio.sleep(0.15)  # it holds the torn line
+        os.truncate(log, whole)
+        await asyncio.sleep(0.15)  # it has seen that
+        with log.open("a") as file:
+            file.write(line("more than the torn line held: " + "x" * 99 + "\n", 11))
+        seen.append(await waiting)
+        await entries.aclose()  # type: ignore[attr-defined]
+        return [entry.data.decode()[:4] for entry in seen]
+
+    assert asyncio.run(asyncio.wait_for(scenario(), 10)) == ["9\n", "more"]
+
+
+def test_follow_skips_no_file_when_several_rotations_come_at_once(log: Path) -> None:
+    def change() -> None:
+        with log.open("a") as file:
+            file.write(line("before the rename\n", 10))
+        for number in range(4):
+            rotate(log, 50)
+            log.write_text(line(f"rotated {number}\n", 11 + number))
+
+    expected = ["before the rename\n", *(f"rotated {number}\n" for number in range(4))]
+    assert follow_from_the_last(log, change, 5) == expected
+    assert texts(log, tail=5) == expected
+
+
+def test_follow_goes_on_with_what_is_left_when_its_file_is_gone(log: Path) -> None:
+    def change() -> None:
+        for number in range(4):
+            rotate(log, 3)
+            log.write_text(line(f"rotated {number}\n", 11 + number))
+
+    assert follow_from_the_last(log, change, 3) == [f"rotated {number}\n" for number in (1, 2, 3)]
