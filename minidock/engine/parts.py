@@ -40,6 +40,10 @@ class Parts:
     ports: Ports
     accounts: Accounts = field(default_factory=Accounts)
 
+    async def slowly(self, function: Callable[[], T]) -> T:
+        """Runs it in one of the threads whose pace a client or a registry sets, apart from those of the life cycle."""
+        return await asyncio.get_running_loop().run_in_executor(self.slow_threads, function)
+
     def the_bridge(self) -> Bridge:
         """The default network. Raises Unavailable with the reason where there is none."""
         if self.bridge is None:

@@ -23,25 +23,28 @@ from minidock.engine import bundle
 from minidock.engine.model import Container, Status
 from minidock.engine.parts import Parts
 from minidock.linux import shim
-from minidock.wire.errors import Conflict, Error
+from minidock.wire.errors import Conflict, Error, Unavailable
 
 T = TypeVar("T")
 PATIENCE = 1.0  # seconds that a container stands still for a client that does not go on
+STALL = 30.0  # seconds until a client that does not go on is given up, if it keeps a stopped one from its start
+MOST = 32  # of them at once; the others wait before they hold anything
 
 
 class Root:
     """``fd``, and the means to work on it in a thread that has to wait for a client now and then."""
 
-    def __init__(self, fd: int, hold: Hold | None) -> None:
+    def __init__(self, fd: int, hold: Hold | None, threads: concurrent.futures.Executor) -> None:
         self.fd = fd
         self._hold = hold
+        self._threads = threads
         self._loop = asyncio.get_running_loop()
         self._waiting: concurrent.futures.Future[Any] | None = None
         self._given_up = False
 
     async def work(self, function: Callable[[], T]) -> T:
         """Runs it in a thread. A cancelled caller waits for the thread, which ends at its next ``wait``."""
-        task = asyncio.ensure_future(asyncio.to_thread(function))
+        task = self._loop.run_in_executor(self._threads, function)
         try:
             return await asyncio.shield(task)
         except asyncio.CancelledError:
@@ -57,7 +60,11 @@ class Root:
         if self._given_up:
             future.cancel()
         if self._hold is None:
-            return future.result()
+            try:
+                return future.result(STALL)
+            except TimeoutError:
+                future.cancel()
+                raise Unavailable(f"the other end has not gone on for {STALL:.0f} s") from None
         with suppress(TimeoutError):
             return future.result(PATIENCE)
         self._do(self._hold.release())
@@ -105,6 +112,9 @@ class Roots:
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
         self._held: dict[str, int] = {}
+        # Threads of their own: a client sets their pace, and what lets its container go must not wait for one of them.
+        self._threads = concurrent.futures.ThreadPoolExecutor(MOST, "roots")
+        self._places = asyncio.Semaphore(MOST)
 
     @asynccontextmanager
     async def still(self, container: Container) -> AsyncIterator[Hold | None]:
@@ -128,13 +138,13 @@ class Roots:
     @asynccontextmanager
     async def open(self, container: Container, writable: bool = False, mounts: bool = True) -> AsyncIterator[Root]:
         """The root for the length of the block. ``mounts``: with what is mounted in a stopped container, too."""
-        async with self.still(container) as hold:
+        async with self._places, self.still(container) as hold:
             if hold:
                 fd = self._running(container)
             else:
                 fd = await asyncio.to_thread(self._stopped, container, writable, mounts)
             try:
-                yield Root(fd, hold)
+                yield Root(fd, hold, self._threads)
             finally:
                 os.close(fd)
 
