@@ -110,7 +110,7 @@ class _Files:
         found: dict[int, BinaryIO] = {}  # by inode: a file renamed meanwhile is met twice
         for number in itertools.count():
             try:
-                file = Path(f"{self.path}.{number}" if number else self.path).open("rb", buffering=0)
+                file = open(f"{self.path}.{number}" if number else self.path, "rb", buffering=0)  # noqa: SIM115
             except FileNotFoundError:
                 if number > most:
                     break
