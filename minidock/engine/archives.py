@@ -8,6 +8,7 @@ a client is slow. The rules for paths are docker's: ``/dir/.`` means what is in 
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import os
 import posixpath
@@ -62,8 +63,8 @@ class Archives:
         def compare() -> list[Change]:
             return _compare(str(upper), shim.overlay_view(str(images.layers_dir), lowers))
 
-        async with self.roots.still(container) as hold:
-            return await Root(-1, hold).work(compare)
+        async with self.roots.still(container):
+            return await asyncio.to_thread(compare)
 
     async def export(self, reference: str, begin: Callable[[], Give]) -> None:
         """All files as a tar, without what is mounted in the container."""

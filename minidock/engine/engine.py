@@ -292,13 +292,13 @@ class Engine:
 
     async def pull(self, reference: str, auth: Auth | None, progress: Progress) -> Image:
         """From its registry; ``progress`` is called from another thread."""
-        image = await asyncio.to_thread(self.images.pull, reference, auth, progress)
+        image = await self._parts.slowly(lambda: self.images.pull(reference, auth, progress))
         self._image_event("pull", reference, image.id)
         return image
 
     async def load(self, stream: BinaryIO, progress: Progress) -> list[Image]:
         """From an archive of ``save``."""
-        images = await asyncio.to_thread(self.images.load, stream, progress)
+        images = await self._parts.slowly(lambda: self.images.load(stream, progress))
         for image in images:
             self._image_event("load", image.id, image.id)
         return images
@@ -307,7 +307,7 @@ class Engine:
         self, stream: BinaryIO, reference: str | None, message: str, changes: Sequence[str]
     ) -> Image:
         """From a tar of a root directory."""
-        image = await asyncio.to_thread(self.images.import_rootfs, stream, reference, message, changes)
+        image = await self._parts.slowly(lambda: self.images.import_rootfs(stream, reference, message, changes))
         self._image_event("import", reference or image.id, image.id)
         return image
 

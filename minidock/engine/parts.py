@@ -6,7 +6,11 @@ from here, and nothing in the engine is global. Read next: engine.py, the verbs;
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from minidock.cgroup.tree import CgroupTree
 from minidock.db import Database
@@ -20,6 +24,8 @@ from minidock.engine.volumes import Volumes
 from minidock.image.store import ImageStore
 from minidock.network.bridge import Bridge
 from minidock.wire.errors import Unavailable
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -39,6 +45,7 @@ class Parts:
     monitor_binary: int
     ports: Ports
     accounts: Accounts = field(default_factory=Accounts)
+    slow_threads: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(64, "slow"))
 
     async def slowly(self, function: Callable[[], T]) -> T:
         """Runs it in one of the threads whose pace a client or a registry sets, apart from those of the life cycle."""

@@ -21,9 +21,9 @@ from tests.support.daemon import Daemon, Session
 Ledger = dict[str, Counter[str]]
 
 DEADLINE = 10.0
-# Idle threads of the daemon's executor come and go; what it may hold at most is the loop and the pool (see
-# minidock/daemon.py) and one thread each for the trash and for the database's log.
-MOST_THREADS = 1 + 32 + 2
+# Idle threads of the daemon's executors come and go; what it may hold at most is the loop and the pools (see daemon.py,
+# engine/parts.py and engine/roots.py) and one thread each for the trash and for the database's log.
+MOST_THREADS = 1 + 32 + 64 + 32 + 2
 # Groups in which a test may not take away either: the bridge, an image, a volume that others use. In the rest what is
 # gone was on its way out when the ledger was opened.
 LASTING = ("links", "rules", "objects", "leases")
