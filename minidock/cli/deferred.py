@@ -2,7 +2,8 @@
 
 For __init__.py, which runs before the first import of click. `inspect` brings dis, ast, tokenize and linecache, which
 take as long as half of a bare interpreter's start; `uuid` brings platform. importlib.util.LazyLoader would be the
-standard way, but the import statement itself asks a lazy module for its __spec__, which loads it; this stand-in answers that with None.
+standard way, but the import statement itself asks a lazy module for its __spec__, which loads it; this stand-in answers
+that with None.
 """
 
 from __future__ import annotations
