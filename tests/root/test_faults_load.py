@@ -80,7 +80,7 @@ def test_many_at_once(fresh_daemon: Daemon, daemons: Session, scale: Callable[[i
         began = time.monotonic()
         fresh_daemon.start()
         took = time.monotonic() - began
-        states = check_legal(Api(fresh_daemon), {})
+        states = check_legal(fresh_daemon, {})
         assert states == dict.fromkeys(idents, "running") and took < 4 + count / 25
         began = time.monotonic()
         list(workers.map(lambda one: Api(fresh_daemon).ok("DELETE", f"/containers/{one}?force=1"), idents))
@@ -116,7 +116,7 @@ def test_races_on_one_container(fresh_daemon: Daemon, daemons: Session, scale: C
             player.start()
         for player in players:
             player.join()
-        check_legal(Api(fresh_daemon), {})
+        check_legal(fresh_daemon, {})
         clear(Api(fresh_daemon))
     assert not bad
     balance(daemons, before, f"{rounds} rounds")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import sqlite3
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -112,9 +113,9 @@ def died(daemon: Daemon, timeout: float = 0.5) -> bool:
     return True
 
 
-def check_legal(api: Api, codes: dict[str, set[int]]) -> dict[str, str]:
+def check_legal(daemon: Daemon, codes: dict[str, set[int]]) -> dict[str, str]:
     """Every container is in one legal state, with an exit code that it can have. Gives the states by id."""
-    found = {}
+    found, api = {}, Api(daemon)
     for row in api.ok("GET", "/containers/json?all=1"):
         state = api.state(row["Id"])
         status, pid = state["Status"], state["Pid"]
@@ -124,7 +125,19 @@ def check_legal(api: Api, codes: dict[str, set[int]]) -> dict[str, str]:
             assert state["ExitCode"] in codes.get(row["Id"], {state["ExitCode"]}), state
             assert state["ExitCode"] != 255 or state["Error"], state
         found[row["Id"]] = status
+    alive = {ident for ident, status in found.items() if status in ("running", "paused")}
+    eventually(lambda: _holders(daemon) == (alive, alive), f"cgroups and addresses of {alive} and no other")
     return found
+
+
+def _holders(daemon: Daemon) -> tuple[set[str], set[str]]:
+    """The ids that have a cgroup, and those that have an address (only containers on a bridge do)."""
+    cgroups = {path.name for base in daemon.cgroups() for path in base.iterdir() if len(path.name) == 64}
+    database = sqlite3.connect(f"file:{daemon.data_root}/minidock.db?mode=ro", uri=True)
+    try:
+        return cgroups, {row[0] for row in database.execute("SELECT container FROM leases")}
+    finally:
+        database.close()
 
 
 def clear(api: Api) -> None:
