@@ -71,17 +71,15 @@ class Lifecycle:
                 raise failure from error
 
     async def _start(self, container: Container, live: Live) -> None:
-        parts, settings = self._parts, self._parts.settings
-        directory = settings.container_directory(container.id)
-        image = parts.images.resolve(container.definition.image_id)
+        parts, settings, ident = self._parts, self._parts.settings, container.id
+        directory, image = settings.container_directory(ident), parts.images.resolve(container.definition.image_id)
         if live.letting_go:
             await live.letting_go
-        remove_monitor_directory(settings.monitor_directory(container.id))  # of an end that could not be put on record
+        remove_monitor_directory(settings.monitor_directory(ident))  # of an end that could not be put on record
         async with AsyncExitStack() as undo, AsyncExitStack() as fds_of_start:
             cgroup, _ = parts.cgroups.create(container.id, create.limits(container.host))
             undo.push_async_callback(asyncio.to_thread, parts.cgroups.remove, container.id)
             joined = await self._endpoints.join(container, undo, fds_of_start)
-            donor = namespaces.pid_donor(container.host, parts.containers, fds_of_start)
             bundle.write_etc_files(container, directory, joined.endpoints, self._host_gateway())
             if way_out := self._endpoints.way_out(joined.endpoints):
                 undo.push_async_callback(self._unpublish, container)
@@ -94,7 +92,7 @@ class Lifecycle:
                 settings.monitor_directory(container.id),
                 parts.monitor_binary,
                 encode(plan),
-                [*joined.fds, *donor],
+                [*joined.fds, *namespaces.pid_donor(container.host, parts.containers, fds_of_start)],
                 parts.cgroups.monitors,
             )
             undo.callback(self._forget_monitor, container.id, monitor)
