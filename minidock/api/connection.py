@@ -26,6 +26,7 @@ from minidock.api.hijack import Hijacked
 from minidock.api.request import Request
 from minidock.api.response import Answer, ClientGone, Stream
 from minidock.api.router import Router
+from minidock.linux.hangup import HangUp
 
 if TYPE_CHECKING:
     from minidock.engine.engine import Engine
@@ -57,6 +58,7 @@ class Connection:
         self._stream: Stream | None = None
         self._task: asyncio.Task[object] | None = None
         self._gone = False
+        self._watch: HangUp | None = None
         self.idle = True
         self.following = False
         self.closing = False
@@ -81,6 +83,7 @@ class Connection:
             self._stream.abort()
         if self._reader and self._reader is not self._task:
             self._reader.cancel()
+        self._unwatch()
         sock, self._sock = self._sock, None
         if sock:
             self._loop.remove_reader(sock)
@@ -153,23 +156,16 @@ class Connection:
     def follow(self) -> None:
         """From here on the request only watches: it is cancelled when the client hangs up or the daemon stops."""
         self.following = True
-        self._loop.add_reader(self._socket, self._readable)
+        if not self._watch:  # an early next request stays unread meanwhile
+            self._watch = HangUp(self._socket, self._hung_up, half=True)
 
     def _unwatch(self) -> None:
-        if self._sock:
-            self._loop.remove_reader(self._sock)
+        watch, self._watch = self._watch, None
+        if watch:
+            watch.close()
 
-    def _readable(self) -> None:
-        try:
-            data = self._socket.recv(4096)
-        except (BlockingIOError, InterruptedError):
-            return
-        except OSError:
-            data = b""
-        if data:
-            self._http.receive_data(data)  # an early next request: kept; and no more of it, or the buffer could grow
-            self._unwatch()
-            return
+    def _hung_up(self) -> None:
+        self._unwatch()
         self._gone = True
         if self._task:
             self._task.cancel()
@@ -315,6 +311,7 @@ class Connection:
     def _release(self) -> bytes:
         """Forgets the socket. Returns the bytes that came behind the request."""
         sock = self._socket
+        self._unwatch()
         self._loop.remove_reader(sock)
         self.hijacked, self._sock = sock, None
         return self._http.trailing_data[0]

@@ -7,12 +7,12 @@ start): until then its socket waits here, unread, so that what the client sends 
 
 from __future__ import annotations
 
-import asyncio
 import logging
-import select
 import socket
 from dataclasses import dataclass
+from functools import partial
 
+from minidock.linux.hangup import HangUp
 from minidock.runtime.monitor import Monitor
 from minidock.wire.errors import Error
 
@@ -48,27 +48,22 @@ class Waiting:
     """Clients of one container that wait for its start."""
 
     def __init__(self) -> None:
-        self._clients: list[Client] = []
+        self._clients: dict[Client, HangUp] = {}
 
     def add(self, client: Client) -> None:
         """Keeps a client until the start, or until it hangs up."""
-        self._clients.append(client)
-        asyncio.get_running_loop().add_reader(client.sock, self._readable, client)
+        # Early input and a half-close are not for us: they are the monitor's to read.
+        self._clients[client] = HangUp(client.sock, partial(self._gone, client), half=False)
 
-    def _readable(self, client: Client) -> None:
-        """Early input, a half-close or a hang-up. Only the last one is for us; the rest is the monitor's to read."""
-        asyncio.get_running_loop().remove_reader(client.sock)
-        poll = select.poll()
-        poll.register(client.sock, select.POLLHUP | select.POLLERR)
-        if poll.poll(0):
-            self._clients.remove(client)
-            client.sock.close()
+    def _gone(self, client: Client) -> None:
+        self._clients.pop(client).close()
+        client.sock.close()
 
     def _take(self) -> list[Client]:
-        clients, self._clients = self._clients, []
-        for client in clients:
-            asyncio.get_running_loop().remove_reader(client.sock)
-        return clients
+        clients, self._clients = self._clients, {}
+        for watch in clients.values():
+            watch.close()
+        return list(clients)
 
     def hand_to(self, monitor: Monitor) -> None:
         """At the start: all of them go to the monitor, before it begins."""

@@ -160,6 +160,38 @@ def test_a_waiter_that_goes_is_forgotten(api: Harness, half: bool) -> None:
     eventually(lambda: api.connections() == 0, "the connection to be forgotten")
 
 
+@pytest.mark.parametrize("half", [True, False])
+@pytest.mark.parametrize(
+    "target", ["POST /containers/web/wait", "GET /containers/web/logs?stdout=1&follow=1", "GET /events"]
+)
+def test_a_watcher_that_goes_is_forgotten_whatever_it_said_behind_its_request(
+    api: Harness, target: str, half: bool
+) -> None:
+    with api.talk() as talker:
+        talker.ask(*target.split())
+        talker.head()
+        talker.say(b"x")
+        time.sleep(0.05)  # the byte and the end arrive one after the other
+        if half:
+            talker.sock.shutdown(socket.SHUT_WR)
+        else:
+            talker.sock.close()
+        eventually(lambda: api.connections() == 0, "the connection to be forgotten")
+    assert not api.engine.following and not api.engine.events._listeners
+    assert all(wait.cancelled() for wait in api.engine.waits)
+
+
+def test_a_request_behind_one_that_waits_is_answered_after_it(api: Harness) -> None:
+    with api.talk() as talker:
+        talker.ask("POST", "/containers/web/wait")
+        talker.head()
+        talker.ask("GET", "/_ping")
+        time.sleep(0.05)
+        api.soon(api.engine.waits[0].set_result, WaitResult(7))
+        assert talker.chunk() == b'{"StatusCode":7}\n' and talker.chunk() == b""
+        assert talker.reply().body == b"OK"
+
+
 # -- logs -------------------------------------------------------------------------------------------------------------
 
 
