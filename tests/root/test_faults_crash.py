@@ -99,8 +99,9 @@ def test_killed_at_an_exact_call(
 ) -> None:
     """Ledger 0, legal states, no wrong code.
 
-    Seen to fail where the container's row is written after its directories (create), where the endpoints are not
-    written before START (start), and where a removal deletes the row before the volumes (rm).
+    Seen to fail where the container's row is written after its directories, or what is half made is kept (create),
+    where cgroups are not swept (start), where the exit record is not read (stop), and where a removal deletes the row
+    before the volumes (rm).
     """
     if scale(0, 1):
         kills = 0
@@ -119,7 +120,7 @@ def test_killed_at_an_exact_call(
 def test_killed_at_any_moment(fresh_daemon: Daemon, daemons: Session, scale: Callable[[int, int], int]) -> None:
     """Cycles of create, start, exec, rm by three clients while the daemon is killed again and again.
 
-    Seen to fail where restore adopts the monitor of a start that nobody asked for any more.
+    Seen to fail where restore does not sweep the cgroups that belong to nobody.
     """
     before = ledger.take(daemons)
     rounds, dice = scale(4, 100), random.Random(4)
@@ -154,7 +155,7 @@ def _cycle(daemon: Daemon, over: threading.Event) -> None:
 def test_a_stop_is_carried_on(fresh_daemon: Daemon) -> None:
     """Killed while ``stop -t 3`` waits: the KILL still arrives, not before its time.
 
-    Seen to fail where the deadline is not written down: the container ran on for ever.
+    Seen to fail where the deadline is not carried on by the next daemon: the container ran on.
     """
     api = Api(fresh_daemon)
     ident = api.create("sh", "-c", "trap '' TERM; while :; do sleep 0.05; done")
@@ -183,7 +184,7 @@ def _row(daemon: Daemon, ident: str) -> bytes:
 def test_exits_while_no_daemon_runs(fresh_daemon: Daemon, scale: Callable[[int, int], int]) -> None:
     """Each exit code is there, each time of the end is the monitor's, ``--rm`` is honoured, one die event each.
 
-    Seen to fail where the exit record is read only for containers that the database calls running.
+    Seen to fail where the next daemon does not read the exit records (each code was 255).
     """
     count = scale(12, 100)
     api, began = Api(fresh_daemon), time.time()

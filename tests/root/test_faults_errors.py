@@ -43,8 +43,8 @@ def test_each_call_of_a_start_fails_once(
 ) -> None:
     """The k-th call of a kind fails in the daemon: the API says so or the container runs; then nothing is left of it.
 
-    Seen to fail where a start undoes itself for errors of ours only and not for an OSError (a ``--rm`` stayed), and
-    where the process that was spawned is not reaped when no pidfd is to be had (a zombie).
+    Seen to fail where the process that was spawned is not reaped when no pidfd is to be had (a zombie), and where a
+    removal does not give back the address that a failed start could not give back.
     """
     api, errors, tried = Api(fresh_daemon), 0, 0
     some = FAILING if scale(0, 1) else FAILING[auto_remove::2]
@@ -71,7 +71,7 @@ def test_each_call_of_a_monitor_fails_once(
 ) -> None:
     """The same for the monitor and the container's first process, which strace follows from the daemon on.
 
-    Seen to fail where the monitor's death before its answer is not told to the caller.
+    Seen to fail where the monitor's FAILED is taken for STARTED.
     """
     api, errors = Api(fresh_daemon), 0
     calls = ("mount", "pivot_root", "clone3", "openat2", "sethostname", "epoll_create1", "signalfd4", "execve")
@@ -216,11 +216,7 @@ def _small_disk(daemon: Daemon, size: str) -> list[str]:
 
 
 def test_a_full_disk(daemons: Session) -> None:
-    """Create, start, load and the log: an error that says so, nothing half-made, and all works again with room.
-
-    Seen to fail where a COMMIT that fails leaves its transaction open (nothing was ever written again), where the
-    report of a start is a must (the container was killed for it), and where create leaves its first directories.
-    """
+    """Create, start, load and the log: an error that says so, nothing half-made, and all works again with room."""
     daemon = Daemon(daemons)
     try:
         daemon.start(prefix=_small_disk(daemon, "24m"))
@@ -268,7 +264,7 @@ def _fill(path: str) -> None:
 def test_what_belongs_to_nobody_is_named_and_taken(fresh_daemon: Daemon) -> None:
     """``doctor --leaks`` names a stray cgroup, link, lease and directory; the next start takes exactly these away.
 
-    Seen to fail where restore sweeps the links of networks only, not of the default bridge.
+    Seen to fail where links are not looked at.
     """
     api, cli = Api(fresh_daemon), fresh_daemon.cli
     ident = api.create("sleep", "1000")

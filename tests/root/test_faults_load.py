@@ -143,7 +143,7 @@ UPGRADE = "Connection: Upgrade\r\nUpgrade: tcp\r\n"
 def test_clients_that_vanish(fresh_daemon: Daemon, daemons: Session, scale: Callable[[int, int], int]) -> None:
     """attach, logs -f, events, wait, exec: cut off, or closed for writing and then cut off. Nothing stays.
 
-    Seen to fail where a log that is followed ends only when its container writes again.
+    Seen to fail where a client that follows a log is not watched: it was noticed at the next line only.
     """
     before, api = ledger.take(daemons), Api(fresh_daemon)
     ident = api.create("sh", "-c", "echo begin; sleep 1000")
@@ -172,19 +172,19 @@ def test_clients_that_vanish(fresh_daemon: Daemon, daemons: Session, scale: Call
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         sock.close()
     assert api.state(ident)["Status"] == "running"
+    eventually(lambda: _size(fresh_daemon)[1] <= descriptors + 1, "the descriptors to be closed")
     api.ok("DELETE", f"{full}?force=1")
     balance(daemons, before, f"{count} clients that vanish")
-    eventually(lambda: _size(fresh_daemon)[1] <= descriptors + 1, "the descriptors to be closed")
     print(f"figure: {count} vanished clients, ledger 0")
 
 
 def test_clients_that_stop_reading(fresh_daemon: Daemon, daemons: Session, scale: Callable[[int, int], int]) -> None:
     """They follow the log of a container that writes much, and read nothing: the daemon does not store it for them.
 
-    Seen to fail where what is sent is not waited for (the transport's buffer grew by the size of the log).
+    Seen to fail where what is put is not waited for (the daemon grew by the size of the log, for each of them).
     """
     before, api = ledger.take(daemons), Api(fresh_daemon, timeout=200)
-    lines = scale(400_000, 16_000_000)  # of 64 bytes
+    lines = scale(150_000, 16_000_000)  # of 64 bytes
     ident = api.create("sh", "-c", f"yes {'x' * 63} | head -n {lines}; echo end", NetworkMode="none")
     stalled = [
         _raw(fresh_daemon, f"GET /containers/{ident}/logs?follow=1&stdout=1 HTTP/1.1\r\nHost: d\r\n\r\n", receive=4096)
@@ -197,8 +197,8 @@ def test_clients_that_stop_reading(fresh_daemon: Daemon, daemons: Session, scale
         for _ in range(10)
     ]
     assert api.ok("POST", f"/containers/{ident}/wait")["StatusCode"] == 0
-    status, tail = api.ask("GET", f"/containers/{ident}/logs?stdout=1&tail=1")
-    assert status == 200 and b"end" in tail
+    status, text = api.ask("GET", f"/containers/{ident}/logs?stdout=1")  # meanwhile another client gets every byte
+    assert status == 200 and text.count(b"x" * 63) == lines and text.endswith(b"end\n")
     grown = _size(fresh_daemon)[0] - memory
     for sock in (*stalled, *late):
         sock.close()
