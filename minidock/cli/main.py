@@ -183,8 +183,24 @@ def cli(context: click.Context, host: str | None, show_help: bool) -> None:
         context.exit(0)
 
 
+def _open_standard_streams() -> None:
+    """A stream that the caller closed becomes /dev/null, as in Go programs: else a socket would get its number."""
+    for fd, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
+        try:
+            os.fstat(fd)
+        except OSError:
+            null = os.open(os.devnull, os.O_RDWR)
+            os.dup2(null, fd)
+            if null != fd:
+                os.close(null)
+            os.set_inheritable(fd, True)
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(fd, mode, closefd=False))  # noqa: SIM115
+
+
 def main() -> NoReturn:
     """The entry point. Leaves without the interpreter's own farewell, which takes half as long as its start."""
+    _open_standard_streams()
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     code = cli.run(sys.argv[1:])

@@ -74,6 +74,25 @@ def test_the_order_of_requests(fake: FakeDaemon, program: Program) -> None:
     assert (attach["connection"], attach["upgrade"]) == ("Upgrade", "tcp")
 
 
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&-", "<&- >&- 2>&-"])
+def test_standard_streams_that_are_closed_are_empty(fake: FakeDaemon, environment: dict[str, str], closed: str) -> None:
+    """No socket gets their numbers: what the container says goes nowhere, and its input ends at once."""
+    got: list[bytes] = []
+
+    def talk(exchange: Exchange) -> None:
+        connection = exchange.hijack()
+        got.append(connection.rfile.read())
+        connection.wfile.write(frame(1, b"out\n") + frame(2, b"err\n"))
+
+    container(fake, talk)
+    command = f'exec "$0" -m minidock.cli.main run -i alpine cat {closed}'
+    done = subprocess.run(
+        ["sh", "-c", command, sys.executable], env=environment, input=b"", capture_output=True, timeout=30, check=False
+    )
+    shown = (b"" if "2>" in closed else b"err\n", b"" if " >" in f" {closed}" else b"out\n")
+    assert (done.returncode, done.stderr, done.stdout, got) == (3, *shown, [b""])
+
+
 def test_rm_waits_for_the_removal(fake: FakeDaemon, program: Program) -> None:
     container(fake, says())
     assert program("run", "--rm", "alpine", "true").returncode == 3
