@@ -105,6 +105,7 @@ ROUTES: tuple[Route, ...] = (
     Route("POST", "/images/{image*}/push", distribution.push),
     Route("DELETE", "/images/{image*}", images.remove),
     Route("POST", "/images/prune", upkeep.prune_images),
+    Route("POST", "/build/prune", upkeep.prune_builds),
     # volumes
     Route("GET", "/volumes", volumes.list_),
     Route("POST", "/volumes/create", volumes.create),

@@ -40,6 +40,11 @@ async def prune_containers(engine: Engine, request: Request) -> Answer:
     return json_answer({"ContainersDeleted": removed or None, "SpaceReclaimed": size})
 
 
+async def prune_builds(engine: Engine, request: Request) -> Answer:
+    """POST /build/prune: there is no build cache, so there is nothing to prune; ``docker system prune`` asks for it."""
+    return json_answer({"CachesDeleted": None, "SpaceReclaimed": 0})
+
+
 async def prune_images(engine: Engine, request: Request) -> Answer:
     """POST /images/prune"""
     wanted = request.filters("dangling", "label", "label!", "until")
