@@ -135,6 +135,7 @@ ANSWERS: list[tuple[str, str, Any, int, str]] = [
     ("GET", "/nodes/x", b"", 503, NO_SWARM),
     ("POST", "/secrets/create", {}, 503, NO_SWARM),
     ("POST", "/build", b"", 501, "POST /build: not there yet"),
+    ("POST", "/build/prune", b"", 200, '{"CachesDeleted":null,"SpaceReclaimed":0}'),
     # what containers use, and what nobody uses
     ("GET", "/containers/web/stats?stream=0", b"", 200, '"total_usage":7000'),
     ("GET", "/containers/old/stats?stream=false&one-shot=1", b"", 200, '"read":"0001-01-01T00:00:00Z"'),
