@@ -72,6 +72,20 @@ def show(found: Sequence[Json], layout: str | None) -> None:
     show_template(found, "{{json .}}" if layout == "json" else layout or "")
 
 
+def show_each(names: Sequence[str], look: Callable[[str], Json], layout: str | None) -> int:
+    """All that can be found, then a line for each that can't; the exit code."""
+    found, failures = [], []
+    for name in names:
+        try:
+            found.append(look(name))
+        except Error as error:
+            failures.append(error)
+    show(found, layout)
+    for failure in failures:
+        tell(failure)
+    return 1 if failures else 0
+
+
 def _plans(daemon: Client, names: Sequence[str], as_json: bool) -> int:
     from minidock.cli.plan import show_plan
 

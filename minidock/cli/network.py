@@ -119,18 +119,9 @@ def _row(network: Mapping[str, Any], no_trunc: bool) -> dict[str, object]:
 @flag("-v", "--verbose", help="Verbose output for diagnostics")
 def inspect_command(names: Sequence[str], layout: str | None, verbose: bool) -> int:
     """Display detailed information on one or more networks"""
-    from minidock.cli.inspect import show
+    from minidock.cli.inspect import show_each
 
-    daemon, found, failures = client(), [], []
-    for name in names:
-        try:
-            found.append(daemon.inspect_network(name))
-        except Error as error:
-            failures.append(error)
-    show(found, layout)
-    for failure in failures:
-        tell(failure)
-    return 1 if failures else 0
+    return show_each(names, client().inspect_network, layout)
 
 
 @verb("rm")

@@ -76,18 +76,9 @@ def _row(volume: Mapping[str, Any]) -> dict[str, object]:
 @value("-f", "--format", "layout", help="'json' or a Go template")
 def inspect_command(names: Sequence[str], layout: str | None) -> int:
     """Display detailed information on one or more volumes"""
-    from minidock.cli.inspect import show
+    from minidock.cli.inspect import show_each
 
-    daemon, found, failures = client(), [], []
-    for name in names:
-        try:
-            found.append(daemon.inspect_volume(name))
-        except Error as error:
-            failures.append(error)
-    show(found, layout)
-    for failure in failures:
-        tell(failure)
-    return 1 if failures else 0
+    return show_each(names, client().inspect_volume, layout)
 
 
 @verb("rm")
