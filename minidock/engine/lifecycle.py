@@ -384,7 +384,7 @@ async def _over(run: asyncio.Event, seconds: float | None) -> bool:
     try:
         await asyncio.wait_for(run.wait(), seconds)
     except TimeoutError:
-        return False
+        return run.is_set()  # it may have ended, and another run begun, while the waiting was called off
     return True
 
 
