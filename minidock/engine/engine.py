@@ -282,9 +282,9 @@ class Engine:
         return reports.describe(container_plan(bundle.container_spec(container, image, place))), tuple(warnings)
 
     async def plan_of(self, reference: str) -> tuple[StepReport, ...]:
-        """What the latest start of a container did; of a ``--rm`` container, too, whose start failed."""
-        if failed := self._lifecycle.failed_starts.get(reference):
-            return failed
+        """What the latest start of a container did; for a while also of one that is gone, as with ``run --rm``."""
+        if latest := self._lifecycle.starts.get(reference):
+            return latest
         container = self.container(reference)
         return reports.read(self.directory(container), container.name)
 

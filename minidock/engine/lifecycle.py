@@ -41,7 +41,7 @@ class Lifecycle:
         self.restarts = Restarts(parts, self._start, self._start_failed)
         self._endpoints = endpoints
         self.removed: Recent[WaitResult] = Recent(1000)
-        self.failed_starts: Recent[tuple[StepReport, ...]] = Recent(20)
+        self.starts: Recent[tuple[StepReport, ...]] = Recent(20)
         self.probe: Callable[[Container, Live], None] | None = None
 
     # Start
@@ -103,11 +103,11 @@ class Lifecycle:
             try:
                 results = await monitor.start()
             except StartFailed as error:
-                reports.write(directory, plan, error.results)
+                self.starts.put(container.id, reports.write(directory, plan, error.results))
                 raise _as_exec_failure(error, container.definition.path) from None
             undo.push_async_callback(self._kill_and_wait, container.id, monitor)
             self._running(container, live, monitor, joined.endpoints)
-            reports.write(directory, plan, results)
+            self.starts.put(container.id, reports.write(directory, plan, results))
             undo.pop_all()
 
     def _host_gateway(self) -> str:
@@ -149,9 +149,6 @@ class Lifecycle:
         live.waits.fire("next-exit", result)
         live.waits.fire("not-running", result)
         if container.host.auto_remove:
-            if isinstance(error, ExecFailed | StepFailed):
-                directory = self._parts.settings.container_directory(container.id)
-                self.failed_starts.put(container.id, reports.read(directory, container.name))
             await self._remove(container, live, volumes=True)
 
     def _forget_monitor(self, ident: str, monitor: Monitor) -> None:

@@ -35,13 +35,15 @@ def describe(plan: Plan, results: Sequence[StepResult] = ()) -> tuple[StepReport
     )
 
 
-def write(directory: Path, plan: Plan, results: Sequence[StepResult]) -> None:
+def write(directory: Path, plan: Plan, results: Sequence[StepResult]) -> tuple[StepReport, ...]:
     """Keeps the report of the latest start. One that can't be kept (the disk is full) is no reason not to start."""
-    rows = [(r.kind, r.fields, r.text, r.errno, r.usec) for r in describe(plan, results)]
+    report = describe(plan, results)
+    rows = [(r.kind, r.fields, r.text, r.errno, r.usec) for r in report]
     try:
         (directory / _FILE).write_text(json.dumps(rows))
     except OSError as error:
         log.warning("%s: the report of the start is not kept: %s", directory.name[:12], error)
+    return report
 
 
 def read(directory: Path, name: str) -> tuple[StepReport, ...]:
