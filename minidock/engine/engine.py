@@ -283,9 +283,12 @@ class Engine:
 
     async def plan_of(self, reference: str) -> tuple[StepReport, ...]:
         """What the latest start of a container did; for a while also of one that is gone, as with ``run --rm``."""
-        if latest := self._lifecycle.starts.get(reference):
-            return latest
-        container = self.container(reference)
+        try:
+            container = self.container(reference)
+        except NotFound:
+            if latest := self._lifecycle.starts.get(reference):
+                return latest
+            raise
         return reports.read(self.directory(container), container.name)
 
     # Images
