@@ -258,9 +258,14 @@ class CgroupTree:
             return
         if not _wait_for_event(path, "populated", 0, REMOVE_TIME):
             raise Conflict(f"remove cgroup {path}: processes are in it", "kill the container first")
-        with _vanishing(path):
-            _remove_below(path)
-            path.rmdir()
+        deadline = time.monotonic() + REMOVE_TIME
+        while path.exists():
+            try:
+                _remove_below(path)
+                path.rmdir()
+            except OSError as error:  # somebody else removes it, too: once more, with what is left
+                if error.errno not in (errno.ENOENT, errno.ENODEV) or time.monotonic() > deadline:
+                    raise
 
     def list(self) -> set[str]:
         """The ids that have a cgroup, whether or not anyone knows them. (Last, for its name hides the type's.)"""

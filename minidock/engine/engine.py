@@ -53,7 +53,7 @@ from minidock.linux import doctor
 from minidock.linux.check import Check
 from minidock.runtime.plan import container_plan
 from minidock.wire import names, times
-from minidock.wire.errors import Conflict, InvalidArgument, NotImplemented
+from minidock.wire.errors import Conflict, InvalidArgument, NotFound, NotImplemented
 
 
 class Engine:
