@@ -289,9 +289,8 @@ def test_a_client_that_says_too_much_too_early_is_its_own_loss(daemon: Daemon, m
     with socket.socket(socket.AF_UNIX) as sock:
         sock.connect(str(daemon.socket))
         head = f"POST /v1.45/containers/{ident}/attach?stdin=1&stdout=1&stream=1 HTTP/1.1\r\nHost: x\r\n"
-        sock.sendall(f"{head}Connection: Upgrade\r\nUpgrade: tcp\r\n\r\n".encode() + b"x" * 60_000)
+        sock.sendall(f"{head}Connection: Upgrade\r\nUpgrade: tcp\r\n\r\n".encode() + b"x" * 100_000)
         assert sock.recv(12) == b"HTTP/1.1 101"
-        sock.sendall(b"y" * 60_000)
         assert minidock.ok("start", "-a", "early") == "started"
     minidock.ok("rm", "early")
 
