@@ -13,6 +13,7 @@ import json
 import os
 import tarfile
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -104,8 +105,11 @@ def test_a_working_folder_behind_a_descriptor(minidock: Cli, make: Make, victim:
 
 def program(daemon: Daemon) -> str:
     """The digest of the monitor that the daemon runs, a memfd of its own."""
-    fds = Path(f"/proc/{daemon.pid}/fd")
-    (memfd,) = [fd for fd in fds.iterdir() if os.readlink(fd).startswith("/memfd:minidock")]
+    held = []
+    for fd in Path(f"/proc/{daemon.pid}/fd").iterdir():
+        with suppress(FileNotFoundError):  # closed since it was listed: a descriptor of a request, not the memfd
+            held += [fd] if os.readlink(fd).startswith("/memfd:minidock") else []
+    (memfd,) = held
     return hashlib.sha256(memfd.read_bytes()).hexdigest()
 
 
