@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import re
 import socketserver
+import sys
 import threading
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -142,6 +143,11 @@ class _Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
     block_on_close = False
     request_queue_size = 64
 
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A client that is gone before it has read all is no error; told on stderr, it would be the client's there."""
+        if not isinstance(sys.exc_info()[1], ConnectionError):
+            super().handle_error(request, client_address)
+
 
 def _handler_of(fake: FakeDaemon) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
@@ -158,10 +164,7 @@ def _handler_of(fake: FakeDaemon) -> type[BaseHTTPRequestHandler]:
             path = unquote(re.sub(r"^/v\d+\.\d+", "", parts.path))
             query = parse_qs(parts.query, keep_blank_values=True)
             headers = {name.lower(): value for name, value in self.headers.items()}
-            try:
-                fake.handle(Request(self.command, path, query, headers, self._body()), self)
-            except (BrokenPipeError, ConnectionResetError):
-                self.close_connection = True
+            fake.handle(Request(self.command, path, query, headers, self._body()), self)
 
         do_POST = do_DELETE = do_HEAD = do_PUT = do_GET
 
