@@ -32,7 +32,7 @@ CREATE TABLE containers (
     name    TEXT NOT NULL UNIQUE,
     image   TEXT NOT NULL,              -- image id, so that an image in use is not removed
     created INTEGER NOT NULL,           -- nanoseconds since the epoch
-    config  TEXT NOT NULL,              -- what was asked for, as JSON (engine/model.py)
+    config  TEXT NOT NULL,              -- what was asked for, as JSON (engine/config.py)
     state   TEXT NOT NULL               -- where it stands, as JSON (engine/model.py)
 );
 

@@ -13,7 +13,8 @@ from minidock.api.render import container as render
 from minidock.api.request import Request
 from minidock.api.response import Answer, json_answer
 from minidock.engine.codec import decode
-from minidock.engine.model import Config, Container, HostConfig
+from minidock.engine.config import Config, HostConfig
+from minidock.engine.model import Container
 from minidock.engine.requests import CreateRequest
 from minidock.wire.errors import InvalidArgument, NotFound, NotImplemented
 

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from minidock.engine import create, mounts, namespaces, rights, users
-from minidock.engine.model import Config, Container, EndpointRecord
+from minidock.engine.config import Config
+from minidock.engine.model import Container, EndpointRecord
 from minidock.engine.names import named, resolv_conf
 from minidock.engine.requests import ExecRequest
 from minidock.engine.settings import Settings

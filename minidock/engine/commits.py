@@ -12,7 +12,8 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
-from minidock.engine.model import Config, Container
+from minidock.engine.config import Config
+from minidock.engine.model import Container
 from minidock.engine.parts import Parts
 from minidock.engine.roots import Roots
 from minidock.image.commit import CommitRequest

@@ -15,8 +15,9 @@ from pathlib import Path
 from minidock.cgroup.limits import Limits
 from minidock.cgroup.tree import CgroupTree
 from minidock.engine import health, mounts, namespaces, ports, restarts, rights, throttles, users
+from minidock.engine.config import Config, HostConfig, LogConfig
 from minidock.engine.containers import Containers
-from minidock.engine.model import Config, Container, Definition, HostConfig, LogConfig, MountPoint
+from minidock.engine.model import Container, Definition, MountPoint
 from minidock.engine.requests import CreateRequest
 from minidock.engine.volumes import Volumes
 from minidock.image.model import Image, ImageConfig

@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from minidock.engine import codec, network_requests
-from minidock.engine.model import Config, Container, EndpointRecord, EndpointWish, HostConfig
+from minidock.engine.config import Config, EndpointWish, HostConfig
+from minidock.engine.model import Container, EndpointRecord
 from minidock.engine.names import Resolvers, named, resolv_conf
 from minidock.engine.network_requests import NetworkRecord
 from minidock.engine.networks import Networks

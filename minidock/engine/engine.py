@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
 
-from minidock.engine import bundle, copyup, create, info, leftovers, logs, mounts, namespaces, reports, top
+from minidock.engine import bundle, copyup, create, info, leftovers, logs, mounts, namespaces, pausing, reports, top
 from minidock.engine.archives import Archives
 from minidock.engine.attach import Client
 from minidock.engine.commits import Commits
@@ -64,9 +64,9 @@ class Engine:
         self.networks = Networks(parts)
         self.endpoints = Endpoints(parts, self.networks)
         self._lifecycle = Lifecycle(parts, self.endpoints)
-        self._execs = Execs(parts, self._lifecycle)
-        self._lifecycle.probe = Probes(parts.containers, self._execs, self._lifecycle.publish).watch
-        self.updates = Updates(parts, self._lifecycle)
+        self._execs = Execs(parts)
+        self._lifecycle.probe = Probes(parts.containers, self._execs, parts.events.container).watch
+        self.updates = Updates(parts)
         self.statistics = Statistics(parts)
         self.housekeeping = Housekeeping(parts, self.remove, self.remove_image)
         self._started_at = times.now()
@@ -128,7 +128,7 @@ class Engine:
         except BaseException:
             await self._lifecycle.remove(container, force=False, volumes=True)
             raise
-        self._lifecycle.publish(container, "create")
+        self._parts.events.container(container, "create")
         return Created(ident, tuple(warnings))
 
     async def start(self, reference: str) -> None:
@@ -137,11 +137,11 @@ class Engine:
 
     async def stop(self, reference: str, timeout: int | None = None, signal: str = "") -> None:
         """The stop signal, KILL after ``timeout`` seconds (None: the container's own, or 10; -1: never)."""
-        await self._lifecycle.stop(self.container(reference), timeout, signal)
+        await self._lifecycle.stops.stop(self.container(reference), timeout, signal)
 
     async def kill(self, reference: str, signal: str = "") -> None:
         """One signal, KILL by default."""
-        await self._lifecycle.kill(self.container(reference), signal)
+        await self._lifecycle.stops.kill(self.container(reference), signal)
 
     async def restart(self, reference: str, timeout: int | None = None, signal: str = "") -> None:
         """stop, if it runs, and start."""
@@ -149,11 +149,11 @@ class Engine:
 
     async def pause(self, reference: str) -> None:
         """Freezes it."""
-        await self._lifecycle.pause(self.container(reference))
+        await pausing.pause(self._parts, self.container(reference))
 
     async def unpause(self, reference: str) -> None:
         """Lets it run again."""
-        await self._lifecycle.unpause(self.container(reference))
+        await pausing.unpause(self._parts, self.container(reference))
 
     async def remove(self, reference: str, force: bool = False, volumes: bool = False) -> None:
         """Takes it away; a running one only with ``force``, its anonymous volumes too with ``volumes``."""
@@ -165,7 +165,7 @@ class Engine:
         before = container.name
         self._parts.containers.rename(container, names.check_name(name))
         self.endpoints.resolvers.directory.forget()
-        self._lifecycle.publish(container, "rename", oldName=f"/{before}")
+        self._parts.events.container(container, "rename", oldName=f"/{before}")
 
     def wait(self, reference: str, condition: str) -> asyncio.Future[WaitResult]:
         """Subscribed when this returns. ``not-running`` of a container that does not run is over at once."""
@@ -202,7 +202,7 @@ class Engine:
             client.hand_to(live.running())
         else:
             live.waiting.add(client)
-        self._lifecycle.publish(container, "attach")
+        self._parts.events.container(container, "attach")
 
     def resize(self, reference: str, rows: int, columns: int) -> None:
         """The client's terminal has another size."""

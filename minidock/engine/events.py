@@ -10,6 +10,7 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncIterator
 
+from minidock.engine.model import Container
 from minidock.engine.requests import Event
 from minidock.wire import times
 
@@ -32,6 +33,11 @@ class Events:
             if queue.full():
                 queue.get_nowait()
             queue.put_nowait(event)
+
+    def container(self, container: Container, action: str, **attributes: str) -> None:
+        """A container's event with Docker's attributes: labels, image, name, then the action's own."""
+        shown = {**container.config.labels, **attributes, "image": container.config.image, "name": container.name}
+        self.publish("container", action, container.id, shown)
 
     def subscribe(self, since: int | None = None, until: int | None = None) -> AsyncIterator[Event]:
         """Events as they come. With ``since`` the kept ones from then on first; ends at ``until`` (nanoseconds).

@@ -16,7 +16,6 @@ from dataclasses import dataclass
 
 from minidock.engine import bundle
 from minidock.engine.attach import Client
-from minidock.engine.lifecycle import Lifecycle
 from minidock.engine.model import Container, Status
 from minidock.engine.parts import Parts
 from minidock.engine.requests import ExecRequest, ExecSession, Hijack
@@ -35,9 +34,8 @@ _KEPT_SECONDS = 300
 class Execs:
     """All exec sessions of this daemon's life."""
 
-    def __init__(self, parts: Parts, lifecycle: Lifecycle) -> None:
+    def __init__(self, parts: Parts) -> None:
         self._parts = parts
-        self._lifecycle = lifecycle
         self._sessions: dict[str, ExecSession] = {}
         self._monitors: dict[str, Monitor] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -180,7 +178,7 @@ class Execs:
         self._monitors[ident].resize(rows, columns)
 
     def _publish(self, container: Container, session: ExecSession, action: str, **attributes: str) -> None:
-        self._lifecycle.publish(container, action, execID=session.id, **attributes)
+        self._parts.events.container(container, action, execID=session.id, **attributes)
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,8 @@ from __future__ import annotations
 import dataclasses
 
 from minidock.engine.codec import decode
-from minidock.engine.model import Config, Health, Healthcheck, ProbeResult, State
+from minidock.engine.config import Config, Healthcheck
+from minidock.engine.model import Health, ProbeResult, State
 from minidock.image.model import ImageConfig
 from minidock.wire import times
 from minidock.wire.errors import InvalidArgument

@@ -1,7 +1,6 @@
-"""Start, stop, kill, pause, remove; and what happens when a container ends by itself.
+"""Start, restart, remove; and what happens when a container ends, by itself or not (stops.py).
 
-Each container has a lock that holds one change of its life at a time. ``stop`` and ``kill`` take no lock: they only
-send signals, and the end is noticed by the watcher, whoever caused it. A start pushes the undo of each thing right
+Each container has a lock that holds one change of its life at a time. A start pushes the undo of each thing right
 after the thing, and drops them all as its last act; so a start that fails at any point leaves nothing.
 """
 
@@ -11,11 +10,11 @@ import asyncio
 import logging
 import sqlite3
 from collections.abc import Callable
-from contextlib import AsyncExitStack, suppress
+from contextlib import AsyncExitStack
 from functools import partial
 
 from minidock.db import WriteFailed
-from minidock.engine import bundle, create, health, namespaces, pausing, reports
+from minidock.engine import bundle, create, health, namespaces, reports
 from minidock.engine.containers import Live
 from minidock.engine.endpoints import Endpoints
 from minidock.engine.model import Container, EndpointRecord, Status
@@ -23,10 +22,11 @@ from minidock.engine.parts import Parts
 from minidock.engine.recent import Recent
 from minidock.engine.requests import StepReport, WaitResult
 from minidock.engine.restarts import Restarts, wanted
+from minidock.engine.stops import Stops
 from minidock.runtime.exit_record import remove_monitor_directory
 from minidock.runtime.monitor import Exit, Monitor, StartFailed
 from minidock.runtime.plan import container_plan, encode
-from minidock.wire import names, signals, times
+from minidock.wire import times
 from minidock.wire.errors import Conflict, Error, ExecFailed, NotModified, ServerError, StepFailed
 
 log = logging.getLogger(__name__)
@@ -39,6 +39,7 @@ class Lifecycle:
     def __init__(self, parts: Parts, endpoints: Endpoints) -> None:
         self._parts = parts
         self.restarts = Restarts(parts, self._start, self._start_failed)
+        self.stops = Stops(parts, self.restarts)
         self._endpoints = endpoints
         self.removed: Recent[WaitResult] = Recent(1000)
         self.starts: Recent[tuple[StepReport, ...]] = Recent(20)
@@ -136,7 +137,7 @@ class Lifecycle:
         )
         self.watch(container, live, monitor)
         self._endpoints.publish(container, "connect", endpoints)
-        self.publish(container, "start")
+        self._parts.events.container(container, "start")
 
     async def _start_failed(self, container: Container, live: Live, error: Error) -> None:
         code = error.exit_code if isinstance(error, ExecFailed) else 128
@@ -202,10 +203,10 @@ class Lifecycle:
         if noted:  # else its exit record is for the next daemon to read
             remove_monitor_directory(parts.settings.monitor_directory(container.id))
         if oom:
-            self.publish(container, "oom")
+            self._parts.events.container(container, "oom")
         self._endpoints.publish(container, "disconnect", endpoints)
         seconds = max(finished - started, 0) // times.SECOND
-        self.publish(container, "die", exitCode=str(ended.code), execDuration=str(seconds))
+        self._parts.events.container(container, "die", exitCode=str(ended.code), execDuration=str(seconds))
         result = WaitResult(ended.code, ended.error)
         live.waits.fire("next-exit", result)
         live.waits.fire("not-running", result)
@@ -231,65 +232,7 @@ class Lifecycle:
             try:
                 step()
             except (OSError, Error) as error:
-                log.error("container %s: something of it could not be let go: %s", short(container), error)
-
-    # Signals
-
-    async def kill(self, container: Container, signal_name: str) -> None:
-        """One signal to the first process; KILL goes to every process of the container."""
-        number = signals.number(signal_name or "KILL")
-        if number in (9, signals.number(container.config.stop_signal or "TERM")) and await self.restarts.by_hand(
-            container
-        ):
-            return
-        if not container.state.alive:
-            raise Conflict(f"cannot kill container: {container.name}: container {container.id} is not running")
-        live = self._parts.containers.live(container)
-        self._signal(container, number)
-        self.publish(container, "kill", signal=str(number))
-        if number == 9:
-            await _gone(live, _DEFAULT_STOP_SECONDS)
-
-    def _signal(self, container: Container, number: int) -> None:
-        if number == 9:
-            self._parts.cgroups.kill(container.id)
-            return
-        with suppress(ProcessLookupError):
-            self._parts.containers.live(container).running().signal(number)
-
-    async def stop(self, container: Container, timeout: int | None, signal_name: str) -> None:
-        """The stop signal, then KILL after the timeout (seconds; -1: never). Raises NotModified if it does not run."""
-        if await self.restarts.by_hand(container):
-            return self.publish(container, "stop")
-        if not container.state.alive:
-            raise NotModified(f"container {container.name} is not running")
-        config, live = container.config, self._parts.containers.live(container)
-        number = signals.number(signal_name or config.stop_signal or "TERM")
-        seconds = timeout if timeout is not None else config.stop_timeout
-        seconds = _DEFAULT_STOP_SECONDS if seconds is None else seconds
-        if container.state.status is Status.PAUSED:
-            await self.unpause(container)
-        if seconds >= 0:  # the intent comes first: if this daemon dies while it waits, the next one sends the KILL
-            self._parts.containers.note(
-                container, container.state.status, stop_deadline=times.now() + seconds * times.SECOND
-            )
-        self._signal(container, number)
-        self.publish(container, "kill", signal=str(number))
-        await self._finish_stop(container, live, None if seconds < 0 else seconds)
-
-    async def _finish_stop(self, container: Container, live: Live, seconds: float | None) -> None:
-        run = live.finished
-        if not await _over(run, seconds):
-            self._signal(container, 9)
-            self.publish(container, "kill", signal="9")
-            await _over(run, None)
-        self.publish(container, "stop")
-
-    def carry_on_stop(self, container: Container, live: Live) -> None:
-        """A stop that an earlier daemon had begun: what is left of its time, then KILL."""
-        left = max(container.state.stop_deadline - times.now(), 0) / times.SECOND
-        log.info("container %s: is being stopped, KILL in %.1f s", short(container), left)
-        live.stopping = asyncio.get_running_loop().create_task(self._finish_stop(container, live, left))
+                log.error("container %s: something of it could not be let go: %s", container.shown, error)
 
     async def restart(self, container: Container, timeout: int | None, signal_name: str) -> None:
         """stop, if it runs, and start. A container with AutoRemove stays, as Docker has it."""
@@ -297,19 +240,11 @@ class Lifecycle:
         live.restarting = True
         try:
             if container.state.up:
-                await self.stop(container, timeout, signal_name)
+                await self.stops.stop(container, timeout, signal_name)
         finally:
             live.restarting = False
         await self.start(container)
-        self.publish(container, "restart")
-
-    async def pause(self, container: Container) -> None:
-        """Freezes every process by cgroup.freeze."""
-        await pausing.pause(self._parts, container, partial(self.publish, container, "pause"))
-
-    async def unpause(self, container: Container) -> None:
-        """Lets them run again."""
-        await pausing.unpause(self._parts, container, partial(self.publish, container, "unpause"))
+        self._parts.events.container(container, "restart")
 
     # Removal
 
@@ -322,10 +257,7 @@ class Lifecycle:
                     f'cannot remove container "/{container.name}": container is {container.state.status.value}: '
                     "stop the container before removing or force remove"
                 )
-            if not await self.restarts.by_hand(container) and container.state.alive:
-                self._signal(container, 9)
-                self.publish(container, "kill", signal="9")
-                await _gone(live, None)
+            await self.stops.end(container)
         async with live.lock:
             if self._parts.containers.get(container.id) is None:
                 return
@@ -358,31 +290,11 @@ class Lifecycle:
             await asyncio.to_thread(parts.trash.wait)  # the disk is full: what was just deleted makes room
             parts.containers.discard(container)
         live.waiting.close()
-        self.publish(container, "destroy")
+        self._parts.events.container(container, "destroy")
         result = WaitResult(container.state.exit_code)
         self.removed.put(container.id, result)
         for condition in ("not-running", "next-exit", "removed"):
             live.waits.fire(condition, result)
-
-    # Events
-
-    def publish(self, container: Container, action: str, **attributes: str) -> None:
-        """A container's event with Docker's attributes: labels, image, name, then the action's own."""
-        shown = {**container.config.labels, **attributes, "image": container.config.image, "name": container.name}
-        self._parts.events.publish("container", action, container.id, shown)
-
-
-async def _gone(live: Live, seconds: float | None) -> bool:
-    """Waits until the end of the present run is recorded; False if it took longer."""
-    return await _over(live.finished, seconds)
-
-
-async def _over(run: asyncio.Event, seconds: float | None) -> bool:
-    try:
-        await asyncio.wait_for(run.wait(), seconds)
-    except TimeoutError:
-        return run.is_set()  # it may have ended, and another run begun, while the waiting was called off
-    return True
 
 
 def _as_exec_failure(error: StepFailed, command: str) -> Error:
@@ -390,8 +302,3 @@ def _as_exec_failure(error: StepFailed, command: str) -> Error:
     if error.step == "execve":
         return ExecFailed(error.path or command, error.errno)
     return error
-
-
-def short(container: Container) -> str:
-    """For log lines."""
-    return f"{names.short_id(container.id)} ({container.name})"

@@ -15,8 +15,9 @@ import re
 from collections.abc import Iterator
 
 from minidock.engine import volume_options
+from minidock.engine.config import Config, HostConfig, Mount, VolumeOptions
 from minidock.engine.containers import Containers
-from minidock.engine.model import Config, HostConfig, Mount, MountPoint, VolumeOptions
+from minidock.engine.model import MountPoint
 from minidock.engine.volumes import check_name
 from minidock.runtime.spec import Bind, Filesystem
 from minidock.wire import units

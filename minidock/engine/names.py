@@ -13,7 +13,8 @@ import random
 from collections.abc import Iterable, Sequence
 from ipaddress import IPv4Address
 
-from minidock.engine.model import Container, HostConfig
+from minidock.engine.config import HostConfig
+from minidock.engine.model import Container
 from minidock.engine.network_requests import PREDEFINED, dns_names
 from minidock.engine.networks import Networks
 from minidock.engine.parts import Parts

@@ -13,8 +13,8 @@ import dataclasses
 import os
 from contextlib import AsyncExitStack
 
+from minidock.engine.config import Config, HostConfig
 from minidock.engine.containers import Containers
-from minidock.engine.model import Config, HostConfig
 from minidock.engine.requests import CreateRequest
 from minidock.runtime.spec import Namespaces
 from minidock.wire.errors import Conflict, InvalidArgument, NotFound, NotImplemented

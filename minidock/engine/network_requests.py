@@ -12,7 +12,8 @@ from ipaddress import IPv4Address, IPv4Interface, IPv4Network, ip_network
 from typing import Any
 
 from minidock.engine.codec import key
-from minidock.engine.model import Container, EndpointWish
+from minidock.engine.config import EndpointWish
+from minidock.engine.model import Container
 from minidock.network.firewall import Policy
 from minidock.network.user import UserBridge
 from minidock.wire.errors import Forbidden, InvalidArgument, NotFound, NotImplemented

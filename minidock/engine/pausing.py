@@ -1,14 +1,13 @@
 """Pause and unpause: every process of a container frozen by its cgroup, and let go on.
 
 The kernel freezes a whole tree of processes at once and tells when it is done, so nothing inside can notice or escape
-it. ``done`` is called with the container's lock still held, so that events come in the order of the changes.
-See: cgroup-v2.rst, cgroup.freeze. Read next: lifecycle.py, whose verbs these are.
+it. The event is published with the container's lock still held, so that events come in the order of the changes.
+See: cgroup-v2.rst, cgroup.freeze. Read next: stops.py.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 
 from minidock.engine.model import Container, Status
 from minidock.engine.parts import Parts
@@ -16,7 +15,7 @@ from minidock.engine.restarts import check_not_restarting
 from minidock.wire.errors import Conflict, Error
 
 
-async def pause(parts: Parts, container: Container, done: Callable[[], None]) -> None:
+async def pause(parts: Parts, container: Container) -> None:
     """running → paused. Raises Conflict."""
     async with parts.containers.live(container).lock:
         if container.state.status is Status.PAUSED:
@@ -26,14 +25,14 @@ async def pause(parts: Parts, container: Container, done: Callable[[], None]) ->
             raise Conflict(f"Container {container.id} is not running")
         await asyncio.to_thread(parts.cgroups.freeze, container.id)
         parts.containers.change(container, Status.PAUSED)
-        done()
+        parts.events.container(container, "pause")
 
 
-async def unpause(parts: Parts, container: Container, done: Callable[[], None]) -> None:
+async def unpause(parts: Parts, container: Container) -> None:
     """paused → running. Raises Error (Docker's 500) for one that is not paused."""
     async with parts.containers.live(container).lock:
         if container.state.status is not Status.PAUSED:
             raise Error(f"Container {container.id} is not paused")
         await asyncio.to_thread(parts.cgroups.thaw, container.id)
         parts.containers.change(container, Status.RUNNING)
-        done()
+        parts.events.container(container, "unpause")

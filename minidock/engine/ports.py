@@ -17,8 +17,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from ipaddress import AddressValueError, IPv4Address, IPv4Interface, IPv6Address
 
+from minidock.engine.config import Config, HostConfig
 from minidock.engine.containers import Containers
-from minidock.engine.model import Config, Container, EndpointRecord, HostConfig
+from minidock.engine.model import Container, EndpointRecord
 from minidock.network import ports as kernel
 from minidock.network.ports import ANY, PROTOCOLS, Element, Inside, PortTable, PublishedPort
 from minidock.network.veth import port_name

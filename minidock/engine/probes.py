@@ -10,9 +10,10 @@ import asyncio
 from collections.abc import Callable
 
 from minidock.engine import health
+from minidock.engine.config import Healthcheck
 from minidock.engine.containers import Containers, Live
 from minidock.engine.execs import Execs
-from minidock.engine.model import Container, Healthcheck, ProbeResult, Status
+from minidock.engine.model import Container, ProbeResult, Status
 from minidock.engine.requests import ExecRequest
 from minidock.wire import times
 from minidock.wire.errors import Error

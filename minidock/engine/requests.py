@@ -10,7 +10,7 @@ import socket
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from minidock.engine.model import Config, HostConfig
+from minidock.engine.config import Config, HostConfig
 
 
 @dataclass(frozen=True)

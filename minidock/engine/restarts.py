@@ -19,8 +19,9 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 
+from minidock.engine.config import RestartPolicy
 from minidock.engine.containers import Live
-from minidock.engine.model import Container, RestartPolicy, Status
+from minidock.engine.model import Container, Status
 from minidock.engine.parts import Parts
 from minidock.wire import times
 from minidock.wire.errors import Conflict, Error, InvalidArgument

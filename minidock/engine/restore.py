@@ -15,7 +15,7 @@ from pathlib import Path
 
 from minidock.engine import create, health, leftovers, restarts
 from minidock.engine.endpoints import Endpoints
-from minidock.engine.lifecycle import Lifecycle, short
+from minidock.engine.lifecycle import Lifecycle
 from minidock.engine.model import Container, Status
 from minidock.engine.parts import Parts
 from minidock.runtime.exit_record import lost, read_exit_record, remove_monitor_directory
@@ -33,11 +33,11 @@ async def restore(parts: Parts, lifecycle: Lifecycle, endpoints: Endpoints) -> N
         try:
             await _restore(parts, lifecycle, container)
         except Unavailable as error:
-            log.warning("container %s: %s; asked again later", short(container), error)
+            log.warning("container %s: %s; asked again later", container.shown, error)
             work = _ask_again(parts, lifecycle, container)
             parts.containers.live(container).watcher = asyncio.get_running_loop().create_task(work)
         except (Error, OSError, sqlite3.Error) as error:
-            log.error("container %s: not restored: %s", short(container), error)
+            log.error("container %s: not restored: %s", container.shown, error)
     await _sweep(parts, endpoints)
     await endpoints.adopt()
     for container in parts.containers.all():
@@ -61,10 +61,10 @@ async def _ask_again(parts: Parts, lifecycle: Lifecycle, container: Container) -
 
 async def _restore(parts: Parts, lifecycle: Lifecycle, container: Container) -> None:
     if container.state.status in (Status.REMOVING, Status.DEAD):
-        log.info("container %s: finishing its removal", short(container))
+        log.info("container %s: finishing its removal", container.shown)
         return await lifecycle.finish_removal(container)
     if container.state.status is Status.CREATED and create.half_made(parts.settings.container_directory(container.id)):
-        log.info("container %s: was half made, removed", short(container))
+        log.info("container %s: was half made, removed", container.shown)
         parts.containers.change(container, Status.REMOVING, removes_volumes=True)
         return await lifecycle.finish_removal(container)
     directory = parts.settings.monitor_directory(container.id)
@@ -84,12 +84,12 @@ async def _restore(parts: Parts, lifecycle: Lifecycle, container: Container) -> 
         elif not parts.cgroups.frozen(container.id):
             parts.containers.change(container, Status.RUNNING)  # it went between the thaw and writing it down
         lifecycle.watch(container, live, monitor)
-        log.info("container %s: runs on, pid %d", short(container), monitor.pid)
+        log.info("container %s: runs on, pid %d", container.shown, monitor.pid)
         if container.state.stop_deadline:
-            lifecycle.carry_on_stop(container, live)
+            lifecycle.stops.carry_on(container, live)
     elif container.state.alive:
         ended = record or lost()
-        log.info("container %s: ended meanwhile, exit code %d", short(container), ended.code)
+        log.info("container %s: ended meanwhile, exit code %d", container.shown, ended.code)
         async with live.lock:
             await lifecycle.finish(container, live, ended)
     elif container.state.status is Status.RESTARTING:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from minidock.engine.model import HostConfig
+from minidock.engine.config import HostConfig
 from minidock.runtime import capabilities, devices
 from minidock.runtime.devices import DeviceNode, DeviceRule
 from minidock.runtime.seccomp import SeccompProfile, compile_profile

@@ -11,7 +11,7 @@ import stat
 from collections.abc import Iterator
 from typing import Any
 
-from minidock.engine.model import HostConfig
+from minidock.engine.config import HostConfig
 from minidock.linux.reason import reason
 from minidock.wire.errors import InvalidArgument
 

@@ -12,8 +12,8 @@ import dataclasses
 from typing import Any
 
 from minidock.engine import create
-from minidock.engine.lifecycle import Lifecycle
-from minidock.engine.model import Container, HostConfig
+from minidock.engine.config import HostConfig
+from minidock.engine.model import Container
 from minidock.engine.parts import Parts
 from minidock.wire.errors import Conflict, NotImplemented
 
@@ -31,8 +31,8 @@ _OTHERS = (
 class Updates:
     """The verb."""
 
-    def __init__(self, parts: Parts, lifecycle: Lifecycle) -> None:
-        self._parts, self._lifecycle = parts, lifecycle
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
 
     async def update(self, reference: str, wish: HostConfig) -> list[str]:
         """Changes what ``wish`` sets; returns the warnings. Raises InvalidArgument, Conflict, NotImplemented."""
@@ -44,7 +44,7 @@ class Updates:
             if container.state.alive:
                 await asyncio.to_thread(parts.cgroups.update, container.id, create.limits(host))
             parts.containers.redefine(container, dataclasses.replace(container.definition, host=host))
-        self._lifecycle.publish(container, "update")
+        self._parts.events.container(container, "update")
         return warnings
 
 

@@ -17,19 +17,10 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from minidock.cgroup.stats import Stats
+from minidock.engine.config import Config, HostConfig, LogConfig
 from minidock.engine.events import Events
 from minidock.engine.housekeeping import ImageUse
-from minidock.engine.model import (
-    Config,
-    Container,
-    Definition,
-    EndpointRecord,
-    HostConfig,
-    LogConfig,
-    MountPoint,
-    State,
-    Status,
-)
+from minidock.engine.model import Container, Definition, EndpointRecord, MountPoint, State, Status
 from minidock.engine.network_requests import NetworkRecord, NetworkRequest, check
 from minidock.engine.requests import (
     AttachRequest,

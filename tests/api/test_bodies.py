@@ -6,7 +6,7 @@ import pytest
 
 from minidock.api.body import parse_json
 from minidock.engine.codec import _fields
-from minidock.engine.model import Config, HostConfig
+from minidock.engine.config import Config, HostConfig
 from minidock.wire.errors import InvalidArgument
 from tests.api.harness import Harness
 

@@ -10,7 +10,8 @@ import pytest
 
 from minidock.api.render import container as render
 from minidock.api.render import image as render_image
-from minidock.engine.model import Config, Container, Definition, HostConfig, LogConfig, RestartPolicy, State, Status
+from minidock.engine.config import Config, HostConfig, LogConfig, RestartPolicy
+from minidock.engine.model import Container, Definition, State, Status
 from minidock.image.model import History, Image
 from minidock.network.ports import PublishedPort
 from minidock.wire import times

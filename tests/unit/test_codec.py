@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from minidock.engine.codec import decode, encode
-from minidock.engine.model import Config, Definition, HostConfig, MountPoint, PortBinding, State, Status
+from minidock.engine.config import Config, HostConfig, PortBinding
+from minidock.engine.model import Definition, MountPoint, State, Status
 from minidock.wire.errors import InvalidArgument
 
 

@@ -9,19 +9,10 @@ import pytest
 
 from minidock.db import Database
 from minidock.engine import create
+from minidock.engine.config import Config, HostConfig, LogConfig, PortBinding, RestartPolicy
 from minidock.engine.containers import Containers
 from minidock.engine.events import MEMORY, Events
-from minidock.engine.model import (
-    TRANSITIONS,
-    Config,
-    Container,
-    Definition,
-    HostConfig,
-    LogConfig,
-    PortBinding,
-    RestartPolicy,
-    Status,
-)
+from minidock.engine.model import TRANSITIONS, Container, Definition, Status
 from minidock.engine.requests import CreateRequest, Event, WaitResult
 from minidock.engine.waits import Waits
 from minidock.image.model import Image, ImageConfig

@@ -6,7 +6,8 @@ import pytest
 
 from minidock.api.render.container import status_text
 from minidock.engine import codec, health
-from minidock.engine.model import Config, Health, Healthcheck, ProbeResult, State, Status
+from minidock.engine.config import Config, Healthcheck
+from minidock.engine.model import Health, ProbeResult, State, Status
 from minidock.image.model import ImageConfig
 from minidock.wire import times
 from minidock.wire.errors import InvalidArgument

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from minidock.engine import mounts
-from minidock.engine.model import BindOptions, Config, HostConfig, Mount, MountPoint, TmpfsOptions
+from minidock.engine.config import BindOptions, Config, HostConfig, Mount, TmpfsOptions
+from minidock.engine.model import MountPoint
 from minidock.wire.errors import InvalidArgument
 
 

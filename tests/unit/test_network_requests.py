@@ -9,7 +9,7 @@ import pytest
 
 from minidock.engine import network_requests as requests
 from minidock.engine.codec import decode
-from minidock.engine.model import EndpointWish
+from minidock.engine.config import EndpointWish
 from minidock.engine.network_requests import IpamPool, NetworkRecord, NetworkRequest
 from minidock.network import firewall, pools
 from minidock.wire.errors import Error, Forbidden, InvalidArgument, NotImplemented, Unavailable

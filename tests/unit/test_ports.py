@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from minidock.engine.model import Config, HostConfig, PortBinding
+from minidock.engine.config import Config, HostConfig, PortBinding
 from minidock.engine.ports import Wish, check, wishes
 from minidock.network.ports import Inside, PublishedPort, elements, ruleset
 from minidock.wire.errors import InvalidArgument, NotImplemented

@@ -6,7 +6,8 @@ import pytest
 
 from minidock.cli.values import restart_policy
 from minidock.engine import restarts
-from minidock.engine.model import Config, Container, Definition, HostConfig, RestartPolicy, State, Status
+from minidock.engine.config import Config, HostConfig, RestartPolicy
+from minidock.engine.model import Container, Definition, State, Status
 from minidock.wire import times
 from minidock.wire.errors import InvalidArgument
 

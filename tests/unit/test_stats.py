@@ -8,7 +8,8 @@ from minidock.api.render.stats import stats
 from minidock.cgroup.stats import BlockIo, Stats
 from minidock.cli.stats import cpu_percent, row
 from minidock.engine import statistics
-from minidock.engine.model import Config, Container, Definition, HostConfig
+from minidock.engine.config import Config, HostConfig
+from minidock.engine.model import Container, Definition
 from minidock.engine.statistics import Sample
 from tests.support.fake_daemon import FakeDaemon
 from tests.unit.conftest import Minidock

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from minidock.engine.model import Config, Container, Definition, HostConfig, RestartPolicy
+from minidock.engine.config import Config, HostConfig, RestartPolicy
+from minidock.engine.model import Container, Definition
 from minidock.engine.updates import merged
 from minidock.wire.errors import Conflict, NotImplemented
 

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from minidock.engine.codec import encode
-from minidock.engine.model import Container, EndpointRecord, EndpointWish, Health, MountPoint, State, Status
+from minidock.engine.config import EndpointWish
+from minidock.engine.model import Container, EndpointRecord, Health, MountPoint, State, Status
 from minidock.engine.network_requests import PREDEFINED, dns_names
 from minidock.wire import times
 
