@@ -177,6 +177,23 @@ int path_mount_point(int root, const char *path, bool directory)
     return -ELOOP;
 }
 
+int path_clone(const char *source, const char *below, unsigned flags)
+{
+    int tree;
+    if (below[0] == '\0') {
+        tree = sys_open_tree_clone(AT_FDCWD, source, flags);
+        return tree < 0 ? -errno : tree;
+    }
+    CLEANUP_FD int top = open(source, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    if (top < 0)
+        return -errno;
+    CLEANUP_FD int place = path_open(top, below, O_PATH, 0);
+    if (place < 0)
+        return place;
+    tree = sys_open_tree_clone(place, "", AT_EMPTY_PATH | flags);
+    return tree < 0 ? -errno : tree;
+}
+
 /* Looking at what an fd is, instead of where it was found. False on any error: the callers refuse then. */
 bool on_filesystem(int fd, long magic)
 {

@@ -27,6 +27,10 @@ int path_parent(int root, const char *path, char base[NAME_MAX + 1]);
 /* The place to mount on: `path`, made as a directory or an empty file if missing. O_PATH. */
 int path_mount_point(int root, const char *path, bool directory);
 
+/* A detached copy of the mount of `source`, a path of the host; with a `below` that is not "", of what that names in
+ * it, resolved as if `source` were the root. `flags`: 0 or AT_RECURSIVE. An fd for move_mount(2). */
+int path_clone(const char *source, const char *below, unsigned flags);
+
 /* Is the fd on a file system of this magic (statfs(2))? */
 bool on_filesystem(int fd, long magic);
 

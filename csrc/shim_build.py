@@ -24,7 +24,7 @@ OUR_CALLS = """
         int readonly_root;
         int readonly_all;
         int count;
-        const char *const *sources, *const *targets;
+        const char *const *sources, *const *below, *const *targets;
         const int *readonly;
     };
     int md_container_tree(const struct md_tree *tree);

@@ -163,7 +163,8 @@ static int set_bind_flags(struct walk *w, int tree, const struct mount_flags *fl
     return 0;
 }
 
-/* bind: a file or directory of the host in the container: volumes, /etc/hosts, -v.
+/* bind: a file or directory of the host in the container: volumes, /etc/hosts, -v. A fourth field names what of
+ *        the source is meant; whoever fills a volume may have put a link there, so it can lead nowhere else.
  * Why:   open_tree(2) clones the mount as an fd, so that "read-only" is set before it is attached: with the
  *        old MS_BIND and MS_REMOUNT pair there is a moment in which the container could write.
  * Order: before pivot_root (the source is a host path), behind overlay and behind what it covers.
@@ -177,9 +178,10 @@ int step_bind(struct walk *w, const struct plan_step *s)
         return r;
     if (w->pivoted)
         return step_fail(w, EINVAL, "%s: host paths are out of reach here", source);
-    CLEANUP_FD int tree = sys_open_tree_clone(AT_FDCWD, source, flags.recursive ? AT_RECURSIVE : 0);
+    const char *below = s->nfields > 3 ? s->field[3].text : "";
+    CLEANUP_FD int tree = path_clone(source, below, flags.recursive ? AT_RECURSIVE : 0);
     if (tree < 0)
-        return step_errno(w, source);
+        return step_fail(w, -tree, "%s%s%s", source, below[0] != '\0' ? ", in it " : "", below);
     if (strcmp(target, "/proc") == 0 && !on_filesystem(tree, PROC_SUPER_MAGIC))
         return step_fail(w, EPERM, "only a procfs may be mounted on /proc, not %s", source);
     CLEANUP_FD int place = open_target(w, target, is_directory(tree));

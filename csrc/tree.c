@@ -34,8 +34,10 @@ static int put_bind(int root, const struct md_tree *tree, int index)
     const char *target = tree->targets[index];
     const struct sys_mount_attr attr = {.attr_set = tree->readonly[index] ? MOUNT_ATTR_RDONLY : 0,
                                         .propagation = MS_PRIVATE};
-    CLEANUP_FD int mount = sys_open_tree_clone(AT_FDCWD, tree->sources[index], AT_RECURSIVE);
-    if (mount < 0 || sys_mount_setattr(mount, AT_EMPTY_PATH | AT_RECURSIVE, &attr) < 0)
+    CLEANUP_FD int mount = path_clone(tree->sources[index], tree->below[index], AT_RECURSIVE);
+    if (mount < 0)
+        return mount;
+    if (sys_mount_setattr(mount, AT_EMPTY_PATH | AT_RECURSIVE, &attr) < 0)
         return -errno;
     bool writable = tree->upper[0] != '\0';
     CLEANUP_FD int place =

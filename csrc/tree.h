@@ -14,7 +14,7 @@ struct md_tree {
     int readonly_root; /* the root can't be written, what is mounted on it can */
     int readonly_all;  /* nothing can be written */
     int count;         /* of binds: */
-    const char *const *sources, *const *targets;
+    const char *const *sources, *const *below, *const *targets; /* below: as path_clone() takes it */
     const int *readonly;
 };
 

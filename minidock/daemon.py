@@ -229,14 +229,14 @@ class _Daemon:
         binary = load_binary()
         opened.callback(os.close, binary)
         registry = RegistryConfig(settings.mirrors, settings.insecure_registries)
-        containers, trash = Containers(db), Trash(settings.data_root)
+        containers, trash, events = Containers(db), Trash(settings.data_root), Events()
         bridge, no_bridge = _bridge(settings, db)
         return Parts(
             settings=settings,
             images=ImageStore(settings.data_root, db, registry, trash.take),
             containers=containers,
-            volumes=Volumes(settings.data_root / "volumes", db, trash, containers.using_volume),
-            events=Events(),
+            volumes=Volumes(settings.data_root / "volumes", db, trash, events, containers.using_volume),
+            events=events,
             trash=trash,
             cgroups=_cgroups(settings),
             db=db,

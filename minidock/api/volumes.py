@@ -1,6 +1,6 @@
 """Volumes: list, create, inspect, remove, prune.
 
-Files and rows are the engine's (engine/volumes.py), whose calls block: hence the threads. The only driver is ``local``.
+Files and rows are the engine's (engine/volumes.py). The only driver is ``local``.
 See: Docker Engine API 1.45, Volume.
 """
 
@@ -42,7 +42,7 @@ async def list_(engine: Engine, request: Request) -> Answer:
     dangling = wanted.flag("dangling")
     found = [
         shown(record)
-        for record in await asyncio.to_thread(engine.volumes.all)
+        for record in engine.volumes.all()
         if wanted.pattern("name", record.name)
         and wanted.exact("driver", "local")
         and wanted.labels(record.labels)
@@ -56,18 +56,18 @@ async def create(engine: Engine, request: Request) -> Answer:
     body = decode(CreateBody, await request.json())
     if body.driver not in ("", "local"):
         raise NotFound(f'create {body.name}: plugin "{body.driver}" not found')
-    record = await asyncio.to_thread(engine.volumes.create, body.name, body.labels, None, body.driver_opts)
+    record = engine.volumes.create(body.name, body.labels, None, body.driver_opts)
     return json_answer(shown(record), 201)
 
 
 async def inspect(engine: Engine, request: Request) -> Answer:
     """GET /volumes/{v}"""
-    return json_answer(shown(await asyncio.to_thread(engine.volumes.get, request.name)))
+    return json_answer(shown(engine.volumes.get(request.name)))
 
 
 async def remove(engine: Engine, request: Request) -> Answer:
     """DELETE /volumes/{v}"""
-    await asyncio.to_thread(engine.volumes.remove, request.name, request.flag("force"))
+    engine.volumes.remove(request.name, request.flag("force"))
     return Answer(204)
 
 
@@ -81,17 +81,14 @@ async def prune(engine: Engine, request: Request) -> Answer:
         excluded = "label!" in wanted and unwanted.labels(record.labels)
         return (everything or record.anonymous) and wanted.labels(record.labels) and not excluded
 
-    def work() -> tuple[list[str], int]:
-        removed, size = [], 0
-        for record in engine.volumes.unused(chosen):
-            bytes_there = tree_size(Path(record.mountpoint))
-            with suppress(Conflict):  # a container has it by now
-                engine.volumes.remove(record.name, force=True)
-                removed.append(record.name)
-                size += bytes_there
-        return removed, size
-
-    removed, size = await asyncio.to_thread(work)
+    removed, size = [], 0
+    for record in engine.volumes.unused(chosen):
+        bytes_there = await asyncio.to_thread(tree_size, Path(record.mountpoint))
+        with suppress(Conflict):  # a container has it by now
+            engine.volumes.remove(record.name, force=True)
+            removed.append(record.name)
+            size += bytes_there
+    engine.events.publish("volume", "prune", "", {"reclaimed": str(size)})
     return json_answer({"VolumesDeleted": removed or None, "SpaceReclaimed": size})
 
 

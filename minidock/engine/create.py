@@ -14,7 +14,7 @@ from pathlib import Path
 
 from minidock.cgroup.limits import Limits
 from minidock.cgroup.tree import CgroupTree
-from minidock.engine import health, mounts, namespaces, ports, restarts, rights, throttles, users
+from minidock.engine import health, mounts, namespaces, ports, restarts, rights, throttles, users, volume_options
 from minidock.engine.config import Config, HostConfig, LogConfig
 from minidock.engine.containers import Containers
 from minidock.engine.model import Container, Definition, MountPoint
@@ -200,6 +200,8 @@ def write(
                     point = dataclasses.replace(point, name=os.urandom(32).hex())
                     made.append(point.name)
                 options = volumes.options(point.name, point.driver_options)
+                if point.subpath and volume_options.is_tmpfs(options):
+                    raise InvalidArgument(f"volume subpath {point.subpath!r}: {point.name} is a tmpfs, empty each time")
                 point = dataclasses.replace(point, source=volumes.mountpoint(point.name), driver_options=options)
             points.append(point)
         undo.callback(volumes.remove_anonymous, made)

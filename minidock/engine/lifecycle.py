@@ -137,6 +137,7 @@ class Lifecycle:
         )
         self.watch(container, live, monitor)
         self._endpoints.publish(container, "connect", endpoints)
+        self._parts.volumes.tell_of_use(container, "mount")
         self._parts.events.container(container, "start")
 
     async def _start_failed(self, container: Container, live: Live, error: Error) -> None:
@@ -205,6 +206,7 @@ class Lifecycle:
         if oom:
             self._parts.events.container(container, "oom")
         self._endpoints.publish(container, "disconnect", endpoints)
+        parts.volumes.tell_of_use(container, "unmount")
         seconds = max(finished - started, 0) // times.SECOND
         self._parts.events.container(container, "die", exitCode=str(ended.code), execDuration=str(seconds))
         result = WaitResult(ended.code, ended.error)

@@ -38,6 +38,7 @@ class MountPoint:
     rw: bool = key("RW", default=True)
     propagation: str = ""
     no_copy: bool = False
+    subpath: str = ""
     driver_options: dict[str, str] = field(default_factory=dict)
     labels: dict[str, str] = field(default_factory=dict)
 

@@ -21,7 +21,7 @@ from minidock.engine.model import MountPoint
 from minidock.engine.volumes import check_name
 from minidock.runtime.spec import Bind, Filesystem
 from minidock.wire import units
-from minidock.wire.errors import InvalidArgument, NotFound, NotImplemented
+from minidock.wire.errors import InvalidArgument, NotFound
 
 PROPAGATION = ("private", "rprivate", "slave", "rslave", "shared", "rshared")
 _IGNORED_MODES = ("rw", "z", "Z", "cached", "delegated", "consistent", "nocopy")
@@ -118,8 +118,7 @@ def _from_mount(mount: Mount) -> MountPoint:
 
 def _volume(mount: Mount, destination: str) -> MountPoint:
     given = mount.volume_options or VolumeOptions()
-    if given.subpath:
-        raise NotImplemented("volume-subpath: not there yet in minidock", "mount the whole volume")
+    _check_subpath(given, mount)
     driver = given.driver_config if isinstance(given.driver_config, dict) else {}
     if driver.get("Name") not in (None, "", "local"):
         raise NotFound(f'error looking up volume plugin {driver["Name"]}: plugin "{driver["Name"]}" not found')
@@ -127,9 +126,20 @@ def _volume(mount: Mount, destination: str) -> MountPoint:
     if not isinstance(options, dict) or not all(isinstance(text, str) for text in options.values()):
         raise InvalidArgument(f'invalid mount config for type "volume": driver options of {mount.target}')
     return MountPoint(
-        "volume", "", destination, mount.source, "local", "z", not mount.read_only, "", given.no_copy, options,
-        given.labels,
+        "volume", "", destination, mount.source, "local", "z", not mount.read_only, "",
+        given.no_copy or bool(given.subpath), given.subpath, options, given.labels,
     )  # fmt: skip
+
+
+def _check_subpath(given: VolumeOptions, mount: Mount) -> None:
+    """A place in the volume: relative, without "..". Whether it is there is seen at the start."""
+    path = given.subpath
+    if not path:
+        return
+    if path.startswith("/") or ".." in path.split("/") or not path.isprintable():
+        raise InvalidArgument(f"invalid volume subpath: {path!r}: must be a relative path within the volume")
+    if not mount.source:
+        raise InvalidArgument(f"volume subpath {path!r}: a new volume has nothing in it", "name one with source=")
 
 
 def inherit(own: tuple[MountPoint, ...], names: tuple[str, ...], containers: Containers) -> tuple[MountPoint, ...]:
@@ -202,6 +212,7 @@ def binds(points: tuple[MountPoint, ...]) -> tuple[Bind, ...]:
                 *(() if p.rw and not volume_options.readonly(p.driver_options) else ("ro",)),
                 p.propagation or "rprivate",
             ),
+            p.subpath,
         )
         for p in points
         if not volume_options.is_tmpfs(p.driver_options)

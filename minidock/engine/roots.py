@@ -163,7 +163,7 @@ class Roots:
             (base, ":".join(lowers)),
             str(directory / "rootfs"),
             (upper, str(directory / "work")) if mounts else None,
-            [(one.source, one.target, "ro" in one.flags) for one in found if os.path.lexists(one.source)],
+            [(one.source, one.below, one.target, "ro" in one.flags) for one in found if os.path.lexists(one.source)],
             (container.host.readonly_rootfs, not writable),
         )
 

@@ -1,7 +1,7 @@
 """Volumes: directories of the daemon's that outlive containers.
 
 A named volume is made by whoever mentions it first and goes with ``volume rm``; an anonymous one belongs to its
-container and goes with ``rm -v`` or ``--rm``.
+container and goes with ``rm -v`` or ``--rm``. What changes one is called on the daemon's loop, as its events demand.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ from pathlib import Path
 
 from minidock.db import Database, Row
 from minidock.engine import volume_options
+from minidock.engine.events import Events
+from minidock.engine.model import Container
 from minidock.engine.requests import VolumeRecord
 from minidock.engine.trash import Trash
 from minidock.wire import times
@@ -26,10 +28,13 @@ _NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{1,254}", re.ASCII)
 class Volumes:
     """``volumes/<name>/_data`` below the data root, and their rows."""
 
-    def __init__(self, root: Path, db: Database, trash: Trash, users: Callable[[str], list[str]]) -> None:
+    def __init__(
+        self, root: Path, db: Database, trash: Trash, events: Events, users: Callable[[str], list[str]]
+    ) -> None:
         self._root = root
         self._db = db
         self._trash = trash
+        self._events = events
         self._users = users
 
     def _record(self, row: Row) -> VolumeRecord:
@@ -75,13 +80,15 @@ class Volumes:
         anonymous = not name if anonymous is None else anonymous
         name = name or os.urandom(32).hex()
         check_name(name)
-        if not self._db.query("SELECT 1 FROM volumes WHERE name = ?", (name,)):
+        if new := not self._db.query("SELECT 1 FROM volumes WHERE name = ?", (name,)):
             marked = {_ANONYMOUS: "", **(labels or {})} if anonymous else labels or {}
             row = (name, times.now(), int(anonymous), json.dumps(marked), json.dumps(options or {}))
             self._db.execute("INSERT INTO volumes (name, created, anonymous, labels, options) VALUES (?,?,?,?,?)", row)
         self._root.mkdir(mode=0o711, exist_ok=True)
         (self._root / name).mkdir(mode=0o711, exist_ok=True)
         self._data(name).mkdir(mode=0o755, exist_ok=True)
+        if new:
+            self._tell("create", name)
         return self.get(name)
 
     def remove(self, name: str, force: bool = False, owner: str = "") -> None:
@@ -97,6 +104,7 @@ class Volumes:
             raise
         self._trash.take(self._root / name)
         self._db.execute("DELETE FROM volumes WHERE name = ?", (name,))
+        self._tell("destroy", name)
 
     def unused(self, chosen: Callable[[VolumeRecord], bool]) -> list[VolumeRecord]:
         """Those that no container mentions, of the chosen."""
@@ -108,6 +116,20 @@ class Volumes:
             rows = self._db.query("SELECT 1 FROM volumes WHERE name = ? AND anonymous", (name,))
             if rows and not [user for user in self._users(name) if user != owner]:
                 self.remove(name, force=True, owner=owner)
+
+    def tell_of_use(self, container: Container, action: str) -> None:
+        """The events ``mount`` and ``unmount`` of all volumes of a container, with Docker's attributes."""
+        for point in container.definition.mounts:
+            if point.type == "volume":
+                shown = {
+                    "destination": point.destination,
+                    "propagation": point.propagation,
+                    "read/write": str(point.rw).lower(),
+                }
+                self._tell(action, point.name, container=container.id, **(shown if action == "mount" else {}))
+
+    def _tell(self, action: str, name: str, **attributes: str) -> None:
+        self._events.publish("volume", action, name, {"driver": "local", **attributes})
 
     def empty_strays(self) -> list[Path]:
         """Directories without a row and without content: of a creation that was cut short."""

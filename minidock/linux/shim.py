@@ -83,20 +83,20 @@ def container_tree(
     layers: tuple[str, str],
     place: str,
     writable: tuple[str, str] | None,
-    binds: Sequence[tuple[str, str, bool]] = (),
+    binds: Sequence[tuple[str, str, str, bool]] = (),
     readonly: tuple[bool, bool] = (False, False),
 ) -> int:
     """An fd of a container's root as it would be if it ran, mounted nowhere; it ends when the fd is closed.
 
     ``layers``: base and lowers as for ``overlay_view``; ``place``: an empty directory to mount on for a moment;
-    ``writable``: the upper and the work directory, or None; ``binds``: source, target, whether read-only; ``readonly``:
-    the root, and everything.
+    ``writable``: the upper and the work directory, or None; ``binds``: source, what of it (""
+    for all), target, whether read-only; ``readonly``: the root, and everything.
     """
     keep = [ffi.new("char[]", os.fsencode(text)) for text in (*layers, *(writable or ("", "")), place)]
-    sources = [ffi.new("char[]", os.fsencode(source)) for source, _, _ in binds]
-    targets = [ffi.new("char[]", os.fsencode(target)) for _, target, _ in binds]
-    lists = (ffi.new("char *[]", sources), ffi.new("char *[]", targets), ffi.new("int[]", [int(b[2]) for b in binds]))
-    tree = ffi.new("struct md_tree *", (*keep, *map(int, readonly), len(binds), *lists))
+    texts = [[ffi.new("char[]", os.fsencode(text)) for text in bind[:3]] for bind in binds]
+    lists = [ffi.new("char *[]", [text[field] for text in texts]) for field in range(3)]
+    locked = ffi.new("int[]", [int(bind[3]) for bind in binds])
+    tree = ffi.new("struct md_tree *", (*keep, *map(int, readonly), len(binds), *lists, locked))
     return _checked(lib.md_container_tree(tree), place)
 
 

@@ -137,7 +137,7 @@ def _root(root: Overlay | Directory) -> Step:
 
 def _mount(mount: Filesystem | Bind) -> Step:
     if isinstance(mount, Bind):
-        return step("bind", mount.source, mount.target, ",".join(mount.flags))
+        return step("bind", mount.source, mount.target, ",".join(mount.flags), *([mount.below] if mount.below else []))
     return step("mount", mount.fstype, mount.target, ",".join(mount.flags), ",".join(mount.options))
 
 

@@ -81,11 +81,15 @@ class Filesystem:
 
 @dataclass(frozen=True)
 class Bind:
-    """mounts: a file or directory of the host. Flags: ro, rec, and one of the propagation words."""
+    """mounts: a file or directory of the host. Flags: ro, rec, and one of the propagation words.
+
+    ``below``: what in the source is meant, resolved as if the source were the root; "" for all of it.
+    """
 
     source: str
     target: str
     flags: tuple[str, ...] = ()
+    below: str = ""
 
 
 @dataclass(frozen=True)

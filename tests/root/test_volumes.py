@@ -109,6 +109,55 @@ def test_options_of_the_driver(minidock: Cli, tmp_path: Path) -> None:
     assert minidock.ok("volume", "inspect", "-f", "{{.Labels.a}} {{.Options.type}}", "inline") == "b tmpfs"
 
 
+def test_a_place_in_a_volume(minidock: Cli, tmp_path: Path) -> None:
+    """Seen to fail with a BELOW that the plan leaves out, and with open(2) in place of openat2(2) in path_clone()."""
+    (tmp_path / "secret").write_text("host")
+    fill = f"mkdir -p /v/a/b; echo in >/v/a/b/f; ln -s a/b /v/link; ln -s {tmp_path} /v/out; ln -s ../.. /v/a/up"
+    run(minidock, "-v", "sub:/v", "busybox", "sh", "-c", fill)
+
+    def mounted(path: str, *command: str) -> str:
+        result = minidock(
+            "run", "--rm", "--network", "none", "--mount", f"source=sub,target=/m,volume-subpath={path}", "busybox",
+            *command,
+        )  # fmt: skip
+        return result.out.strip() if result.code == 0 else result.err
+
+    assert mounted("a/b", "cat", "/m/f") == "in"
+    assert mounted("a/b/f", "cat", "/m") == "in"
+    assert mounted("link", "sh", "-c", "echo more >/m/g; ls /m") == "f\ng"
+    assert mounted("a/up", "ls", "/m/a") == "b\nup", "the volume is the root, and .. of the root is the root"
+    for missing in ("none", "out", "a/b/f/x"):
+        told = mounted(missing, "ls", "/m")
+        assert missing in told and ("no such file" in told.lower() or "not a directory" in told.lower()), told
+    for bad in ("/a", "../sub", "a/../../x"):
+        assert "invalid volume subpath" in mounted(bad, "ls", "/m")
+    minidock.ok("create", "--name", "stopped", "--mount", "source=sub,target=/m,volume-subpath=a/b", "busybox", "true")
+    with minidock.start("cp", "stopped:/m/f", "-") as process:
+        assert process.stdout is not None and b"in\n" in process.stdout.read()
+    minidock.ok("rm", "stopped")
+
+
+def test_the_events_of_a_volume(minidock: Cli, docker_api: Any) -> None:
+    since = docker_api.info()["SystemTime"]
+    container = minidock.ok("run", "-d", "--network", "none", "-v", "told:/t", "-v", "/anon", "busybox", "true")
+    minidock.ok("wait", container)
+    minidock.ok("rm", "-v", container)
+    minidock.ok("volume", "rm", "told")
+    minidock.ok("volume", "prune", "-f")
+    until = docker_api.info()["SystemTime"]
+    events = list(docker_api.events(since=since, until=until, decode=True, filters={"type": "volume"}))
+    told = [(event["Action"], event["Actor"]["Attributes"]) for event in events if event["Actor"]["ID"] == "told"]
+    mount = {"container": container, "destination": "/t", "driver": "local", "propagation": "", "read/write": "true"}
+    assert told == [
+        ("create", {"driver": "local"}),
+        ("mount", mount),
+        ("unmount", {"container": container, "driver": "local"}),
+        ("destroy", {"driver": "local"}),
+    ]
+    other = [event["Action"] for event in events if event["Actor"]["ID"] != "told"]
+    assert other == ["create", "mount", "unmount", "destroy", "prune"]
+
+
 def test_ls_inspect_rm_prune(minidock: Cli) -> None:
     minidock.ok("volume", "create", "--label", "tier=db", "--label", "x", "data1")
     minidock.ok("volume", "create", "data2")
