@@ -51,10 +51,10 @@ apt_refresh() {
     apt_refreshed=yes
 }
 
-# fetch_tool PROGRAM PACKAGE...: the first of the packages that has the program is downloaded and unpacked below
-# .cache/tools. Unpacking instead of installing keeps a docker or registry service from being started.
+# fetch_tool PROGRAM[:NAME] PACKAGE...: the first of the packages that has the program is downloaded and unpacked below
+# .cache/tools, under NAME. Unpacking instead of installing keeps a docker or registry service from being started.
 fetch_tool() {
-    local program=$1 package work found
+    local program=${1%%:*} name=${1##*:} package work found
     shift
     mkdir -p "$tools/bin"
     apt_refresh
@@ -63,8 +63,8 @@ fetch_tool() {
         if (cd "$work" && apt-get download -q "$package" >/dev/null 2>&1 && dpkg-deb -x ./*.deb root); then
             found=$(find "$work/root" -path "*bin/$program" -type f | head -n 1)
             if [ -n "$found" ]; then
-                install -p -m 755 "$found" "$tools/bin/$program"
-                say "unpacked $program from the package $package into .cache/tools"
+                install -p -m 755 "$found" "$tools/bin/$name"
+                say "unpacked $name from the package $package into .cache/tools"
                 rm -rf "$work"
                 return 0
             fi

@@ -108,8 +108,16 @@ images() {
     [ -e rootfs/build/busybox.tar ] || "$venv/bin/python" -m rootfs.busybox --busybox "$busybox"
 }
 
+# The docker CLI of Debian 12, which speaks an older API, beside whichever `docker` comes first on PATH.
+debian_docker_cli() {
+    [ ! -x "$tools/bin/docker-20.10" ] || return 0
+    ! /usr/bin/docker --version 2>/dev/null | grep -q 'version 20\.10\.' || return 0
+    fetch_tool docker:docker-20.10 docker.io || true
+}
+
 test_tools() {
     have docker || [ -x "$tools/bin/docker" ] || fetch_tool docker docker-cli docker.io || true
+    debian_docker_cli
     have docker-registry || [ -x "$tools/bin/docker-registry" ] || fetch_tool docker-registry docker-registry || true
 }
 

@@ -66,7 +66,8 @@ async def rows(engine: Engine, chosen: list[Container], size: bool) -> list[dict
             image = container.definition.image_id  # the name has moved on to another image
         row = render.summary(container, image, network_ids)
         if size:
-            row["SizeRw"], row["SizeRootFs"] = await engine.sizes(container.id)
+            written, row["SizeRootFs"] = await engine.sizes(container.id)
+            row |= {"SizeRw": written} if written else {}  # a list leaves a zero out, inspect does not
         found.append(row)
     return found
 

@@ -150,7 +150,7 @@ def _called(image: Image, wanted: Filters) -> bool:
 async def inspect(engine: Engine, request: Request) -> Answer:
     """GET /images/{image}/json"""
     image, lowers = await asyncio.to_thread(_with_layers, engine, request.name)
-    return json_answer(render.inspect(image, lowers))
+    return json_answer(render.inspect(image, lowers, request.version))
 
 
 def _with_layers(engine: Engine, name: str) -> tuple[Image, list[str]]:

@@ -30,10 +30,14 @@ class Stops:
         self._parts, self._restarts = parts, restarts
 
     async def kill(self, container: Container, signal_name: str) -> None:
-        """One signal to the first process; KILL goes to every process of the container."""
+        """One signal to the first process; KILL goes to every process of the container.
+
+        As with dockerd any signal counts as a wish to end it, and keeps the restart policy from starting it again, but
+        where the container names its stop signal: then that one and KILL do.
+        """
         number = signals.number(signal_name or "KILL")
-        ends = number in (9, signals.number(container.config.stop_signal or "TERM"))
-        if ends and await self._restarts.by_hand(container):
+        named = container.config.stop_signal
+        if (not named or number in (9, signals.number(named))) and await self._restarts.by_hand(container):
             return
         if not container.state.alive:
             raise Conflict(f"cannot kill container: {container.name}: container {container.id} is not running")

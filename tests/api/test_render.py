@@ -69,7 +69,7 @@ INFO = (
     "KernelVersion OperatingSystem OSVersion OSType Architecture IndexServerAddress RegistryConfig NCPU MemTotal "
     "GenericResources DockerRootDir HttpProxy HttpsProxy NoProxy Name Labels ExperimentalBuild ServerVersion Runtimes "
     "DefaultRuntime Swarm LiveRestoreEnabled Isolation InitBinary ContainerdCommit RuncCommit InitCommit "
-    "SecurityOptions Warnings"
+    "SecurityOptions CDISpecDirs Warnings"
 ).split()
 
 

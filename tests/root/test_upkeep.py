@@ -58,7 +58,7 @@ def test_df_counts_a_shared_layer_once(minidock: Cli, docker_api: Any) -> None:
     assert busybox["Containers"] == 1 and found["LayersSize"] >= busybox["Size"] > 0
     [volume] = found["Volumes"]
     assert (volume["Name"], volume["UsageData"]["RefCount"]) == ("data", 1)
-    assert found["Containers"][0]["SizeRw"] == 0
+    assert found["Containers"][0].get("SizeRw", 0) == 0
     assert "Local Volumes   1         1" in minidock.ok("system", "df")
     minidock.ok("rm", "made")
     docker_api.volumes.get("data").remove()

@@ -7,12 +7,10 @@ An image's Config has all the keys of a container's, because clients index them;
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from minidock.image.model import History, Image, ImageConfig, Removed
 from minidock.wire import times
-
-if TYPE_CHECKING:
-    from minidock.image.model import History, Image, ImageConfig, Removed
 
 
 def created(text: str) -> int:
@@ -21,7 +19,7 @@ def created(text: str) -> int:
 
 
 def summary(image: Image, version: tuple[int, int]) -> dict[str, Any]:
-    """A row of GET /images/json. Before API 1.43 an image without a name was called <none>."""
+    """A row of GET /images/json. Before API 1.43 an image without a name was called <none>; see also _sizes()."""
     tags, digests = list(image.tags), list(image.digests)
     if version < (1, 43):
         tags, digests = tags or ["<none>:<none>"], digests or ["<none>@<none>"]
@@ -34,12 +32,20 @@ def summary(image: Image, version: tuple[int, int]) -> dict[str, Any]:
         "RepoDigests": digests,
         "RepoTags": tags,
         "SharedSize": -1,
-        "Size": image.size,
+        **_sizes(image, version),
     }
 
 
-def inspect(image: Image, lowers: Sequence[str]) -> dict[str, Any]:
-    """GET /images/{image}/json. ``lowers``: the layers' directories, top first."""
+def _sizes(image: Image, version: tuple[int, int]) -> dict[str, int]:
+    """Before API 1.44 an image told its size twice."""
+    return {"Size": image.size} | ({"VirtualSize": image.size} if version < (1, 44) else {})
+
+
+def inspect(image: Image, lowers: Sequence[str], version: tuple[int, int]) -> dict[str, Any]:
+    """GET /images/{image}/json. ``lowers``: the layers' directories, top first.
+
+    Before API 1.45 it told of the container that the image was committed from, too; ours are from none.
+    """
     top = lowers[0].removesuffix("/diff") if lowers else ""
     upper = {"MergedDir": f"{top}/merged", "UpperDir": lowers[0], "WorkDir": f"{top}/work"} if lowers else {}
     below = {"LowerDir": ":".join(lowers[1:])} if len(lowers) > 1 else {}
@@ -55,11 +61,13 @@ def inspect(image: Image, lowers: Sequence[str]) -> dict[str, Any]:
         "Config": _config(image.config),
         "Architecture": image.architecture,
     }
+    if version < (1, 45):
+        value["ContainerConfig"] = _config(ImageConfig())
     if image.variant:
         value["Variant"] = image.variant
     return value | {
         "Os": image.os,
-        "Size": image.size,
+        **_sizes(image, version),
         "GraphDriver": {"Data": below | upper, "Name": "overlay2"},
         "RootFS": {"Type": "layers", "Layers": list(image.diff_ids)},
         "Metadata": {"LastTagTime": times.NEVER},

@@ -104,6 +104,7 @@ def info(system: SystemInfo, networks: list[str]) -> dict[str, Any]:
         "RuncCommit": {"ID": "", "Expected": ""},
         "InitCommit": {"ID": "", "Expected": ""},
         "SecurityOptions": list(system.security_options),
+        "CDISpecDirs": [],
         "Warnings": list(system.warnings) or None,
     }
 
