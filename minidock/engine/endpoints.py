@@ -145,8 +145,7 @@ class Endpoints:
         async with self._networks.changing:
             self._networks.raised(network)
             lease = await asyncio.to_thread(self._claim, container, network, wish)
-        port = veth.port_name(container.id) if network.name == "bridge" else ""
-        end = await asyncio.to_thread(user.plug, spec, lease, interface, namespace, port)
+        end = await asyncio.to_thread(user.plug, spec, lease, interface, namespace)
         return _record(network.name, end)
 
     def _claim(self, container: Container, network: NetworkRecord, wish: EndpointWish) -> Lease:
@@ -174,13 +173,9 @@ class Endpoints:
 
     def release(self, container_id: str) -> None:
         """Unplugs a container from everything and gives its addresses back; blocking, idempotent."""
-        bridge = self._parts.bridge
         sql = "SELECT network, endpoint FROM leases WHERE container = ?"
         for row in self._parts.db.query(sql, (container_id,)):
-            if bridge and row["network"] == bridge.network_id:
-                bridge.release(container_id)
-            else:
-                self._unplug(row["network"], container_id, row["endpoint"])
+            self._unplug(row["network"], container_id, row["endpoint"])
 
     def _unplug(self, network_id: str, container_id: str, endpoint_id: str) -> None:
         """Order: the cable before the lease, so that no address is given out while its last owner answers to it."""
@@ -269,9 +264,6 @@ class Endpoints:
         return endpoint
 
     def _release_one(self, container: Container, network: NetworkRecord) -> None:
-        if network.name == "bridge":
-            self._parts.the_bridge().release(container.id)
-            return
         sql = "SELECT endpoint FROM leases WHERE network = ? AND container = ?"
         for row in self._parts.db.query(sql, (network.id, container.id)):
             self._unplug(network.id, container.id, row["endpoint"])

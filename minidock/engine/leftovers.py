@@ -46,7 +46,7 @@ def find(parts: Parts, endpoints: Endpoints, alive: set[str]) -> list[Leftover]:
     return [
         *_cgroups(parts, alive),
         *_leases(parts, endpoints, alive),
-        *_links(parts, alive),
+        *_links(parts),
         *_directories(parts),
         *_trash(parts),
     ]
@@ -79,14 +79,12 @@ def _leases(parts: Parts, endpoints: Endpoints, alive: set[str]) -> Iterator[Lef
         yield Leftover("lease", name, "that container does not run", functools.partial(endpoints.release, ident))
 
 
-def _links(parts: Parts, alive: set[str]) -> Iterator[Leftover]:
+def _links(parts: Parts) -> Iterator[Leftover]:
     """Order: after the leases, which take the links that they name along."""
     if parts.bridge is None:
         return
     bridges = {row["bridge"] for row in parts.db.query("SELECT bridge FROM networks")}
-    rows = parts.db.query("SELECT container, endpoint FROM leases")
-    ports = {user.port_name(row["endpoint"]) for row in rows} | {veth.port_name(row["container"]) for row in rows}
-    ports |= {veth.port_name(ident) for ident in alive}
+    ports = {veth.port_name(row["endpoint"]) for row in parts.db.query("SELECT endpoint FROM leases")}
     for name in user.stale(parts.bridge.mark, bridges, ports):
         yield Leftover("link", name, "no endpoint has it", functools.partial(user.take, name, parts.bridge.mark))
 

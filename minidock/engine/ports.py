@@ -135,16 +135,15 @@ class Ports:
                 port, sock = self._allocate(wish, endpoint.address)
                 self._keep(container, held, port, sock)
             self._containers.change(container, ports=tuple(held.ports))
-            await asyncio.to_thread(self._open, tuple(held.ports), container.id, endpoint.endpoint_id)
+            await asyncio.to_thread(self._open, tuple(held.ports), endpoint.endpoint_id)
         except Error as error:
             self.withdraw(container)
             where = f"endpoint {container.name} ({endpoint.endpoint_id})"
             message = f"driver failed programming external connectivity on {where}: {error.message}"
             raise ServerError(message, error.hint) from None
 
-    def _open(self, ports: tuple[PublishedPort, ...], *idents: str) -> None:
-        """``idents``: of container and endpoint, one of which the port on the bridge is named after."""
-        kernel.hairpin([port_name(ident) for ident in idents])
+    def _open(self, ports: tuple[PublishedPort, ...], endpoint_id: str) -> None:
+        kernel.hairpin(port_name(endpoint_id))
         self.settle()
         kernel.forget_flows(ports)
 

@@ -135,7 +135,8 @@ class Bridge:
 
     def _live(self, links: dict[str, Link], row: _Row) -> list[str]:
         """Containers that hold a lease and are plugged in; a lease alone may be left from before a reboot."""
-        return [held for held in self._leases(row).all() if veth.port_name(held) in links]
+        leases = self._leases(row).all()
+        return [held for held, lease in leases.items() if veth.port_name(lease.endpoint) in links]
 
     def _retire(self, kernel: Netlink, links: dict[str, Link], row: _Row, gateway: IPv4Interface) -> None:
         """Removes the bridge as it was, for one of another name or subnet; refused while containers are on it."""
@@ -153,15 +154,15 @@ class Bridge:
         self._leases(row).clear()
 
     def down(self) -> None:
-        """Removes the bridge with its rules and leases, for tests and uninstall; the subnet stays in the database."""
+        """Removes the bridge with what is plugged in, its rules and leases; the subnet stays in the database."""
         self._state = None
+        row = self._row()
+        for container_id in self._leases(row).all() if row else ():
+            self.release(container_id)
         firewall.remove(self.name)
         with Netlink() as kernel:
             if any(link.name == self.name and link.alias == self.mark for link in netlink.links(kernel)):
                 kernel.request(netlink.delete_link(self.name))
-        row = self._row()
-        if row is not None:
-            self._leases(row).clear()
 
     # ---- endpoints --------------------------------------------------------------------------------------------------
 
@@ -178,7 +179,7 @@ class Bridge:
             gateway=state.row.gateway.ip,
         )
         try:
-            return veth.plug(veth.Port(veth.port_name(container_id), state.index, state.mtu), endpoint)
+            return veth.plug(veth.Port(veth.port_name(lease.endpoint), state.index, state.mtu), endpoint)
         except OSError as error:
             self.release(container_id)
             raise Unavailable(f"plug into bridge {self.name}: {reason(error)}", hint(error)) from error
@@ -188,9 +189,10 @@ class Bridge:
 
         Order: the link before the lease, so that no address is given out while its last owner still answers to it.
         """
-        veth.unplug(veth.port_name(container_id))
         row = self._row()
-        if row is not None:
+        lease = self._leases(row).all().get(container_id) if row else None
+        if row and lease:
+            veth.unplug(veth.port_name(lease.endpoint))
             self._leases(row).release(container_id)
 
     def leases(self) -> dict[str, IPv4Address]:

@@ -19,7 +19,6 @@ Look: nft list table ip minidock-ports-INSTANCE. Read next: firewall.py.
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import logging
 import socket
@@ -190,19 +189,17 @@ def _route_localnet(bridge: str, wanted: bool) -> None:
         Path("/proc/sys/net/ipv4/conf", bridge, "route_localnet").write_text("1" if wanted else "0")
 
 
-def hairpin(names: Iterable[str]) -> None:
-    """Lets frames leave by the port of a bridge that they came in by: whichever of the names there is.
+def hairpin(name: str) -> None:
+    """Lets frames leave by the port of a bridge that they came in by.
 
     Where br_netfilter is loaded (as Docker does), a container's packet to its own published port is translated while
     still on the bridge, which then has to send it back to where it came from.
     """
     with Netlink() as kernel:
-        for name in names:
-            try:
-                kernel.request(netlink.hairpin(name))
-            except OSError as error:
-                if error.errno != errno.ENODEV:
-                    raise Unavailable(f"publish ports: hairpin mode of {name}: {reason(error)}") from error
+        try:
+            kernel.request(netlink.hairpin(name))
+        except OSError as error:
+            raise Unavailable(f"publish ports: hairpin mode of {name}: {reason(error)}") from error
 
 
 def forget_flows(ports: Iterable[PublishedPort]) -> None:

@@ -46,11 +46,6 @@ def bridge_name(network_id: str) -> str:
     return f"br-{network_id[:12]}"
 
 
-def port_name(endpoint_id: str) -> str:
-    """The host's end of an endpoint's cable."""
-    return veth.port_name(endpoint_id)
-
-
 def free_subnet(taken: Collection[IPv4Network]) -> IPv4Network:
     """A subnet from the pools that overlaps neither ``taken`` nor anything that the host reaches."""
     with Netlink() as kernel:
@@ -142,10 +137,8 @@ def take(name: str, mark: str) -> None:
         veth.unplug(name)
 
 
-def plug(spec: UserBridge, lease: Lease, interface: str, namespace: int, name: str = "") -> Endpoint:
-    """Gives a sandbox an interface on this network. ``namespace``: an fd of it, or a pidfd of a process in it;
-    ``name``: the host end's, if it is not that of the endpoint (on the default bridge it is the container's).
-    """
+def plug(spec: UserBridge, lease: Lease, interface: str, namespace: int) -> Endpoint:
+    """Gives a sandbox an interface on this network. ``namespace``: an fd of it, or a pidfd of a process in it."""
     endpoint = Endpoint(
         network_id=spec.network_id,
         endpoint_id=lease.endpoint,
@@ -156,7 +149,7 @@ def plug(spec: UserBridge, lease: Lease, interface: str, namespace: int, name: s
     )
     try:
         index = socket.if_nametoindex(spec.bridge)
-        port = veth.Port(name or port_name(lease.endpoint), index, spec.mtu, isolated=not spec.policy.icc)
+        port = veth.Port(veth.port_name(lease.endpoint), index, spec.mtu, isolated=not spec.policy.icc)
         veth.plug_into(port, endpoint, namespace)
     except OSError as error:
         raise Unavailable(f"plug into bridge {spec.bridge}: {reason(error)}", hint(error)) from error
@@ -165,4 +158,4 @@ def plug(spec: UserBridge, lease: Lease, interface: str, namespace: int, name: s
 
 def unplug(endpoint_id: str) -> None:
     """Takes an endpoint's cable away; one that has gone is fine."""
-    veth.unplug(port_name(endpoint_id))
+    veth.unplug(veth.port_name(endpoint_id))

@@ -33,9 +33,11 @@ class Port:
     isolated: bool = False  # from the other isolated ports of the bridge
 
 
-def port_name(container_id: str) -> str:
-    """``md`` and 11 digits of the container's id: 13 of the 15 characters that an interface name may have."""
-    return f"md{container_id[:11]}"
+def port_name(endpoint_id: str) -> str:
+    """The host's end of an endpoint's cable: ``md`` and 11 digits of the endpoint's id, 13 of the 15 characters that
+    an interface name may have. The lease has that id, so the name is known before the cable is and after a crash.
+    """
+    return f"md{endpoint_id[:11]}"
 
 
 def plug(port: Port, endpoint: Endpoint) -> Sandbox:

@@ -146,6 +146,10 @@ def world(tmp_path: Path) -> Iterator[World]:
         yield World(tmp_path, undo)
 
 
+def port_of(sandbox: Sandbox) -> str:
+    return port_name(sandbox.endpoint.endpoint_id)
+
+
 def show(sandbox: Sandbox | int, *what: str) -> Any:
     """``ip -j WHAT`` in a sandbox."""
     netns = sandbox if isinstance(sandbox, int) else sandbox.netns_fd
@@ -199,7 +203,7 @@ def test_another_daemon_of_the_same_data_root_adopts_the_bridge(world: World) ->
     world.listen(sandbox.netns_fd)
     world.connect(world.host_fd, str(sandbox.endpoint.address.ip))
     world.release(second, ONE)
-    assert port_name(ONE) not in world.links()
+    assert port_of(sandbox) not in world.links()
 
 
 def test_a_bridge_of_someone_else_is_left_alone(world: World) -> None:
@@ -224,7 +228,7 @@ def test_bridge_names_that_could_be_something_else(world: World, name: str) -> N
 def test_mtu_is_that_of_the_way_out(world: World) -> None:
     world.uplink(mtu=1400)
     sandbox = world.claim(world.up(), ONE)
-    assert {world.links()[name]["mtu"] for name in ("minidock0", port_name(ONE))} == {1400}
+    assert {world.links()[name]["mtu"] for name in ("minidock0", port_of(sandbox))} == {1400}
     assert [link["mtu"] for link in show(sandbox, "link") if link["ifname"] == "eth0"] == [1400]
 
 
@@ -267,11 +271,11 @@ def test_bip_is_obeyed_unless_it_breaks_a_route(world: World) -> None:
 
 def test_bip_and_bridge_change_only_while_nobody_is_on_it(world: World) -> None:
     bridge = world.up()
-    world.claim(bridge, ONE)
+    sandbox = world.claim(bridge, ONE)
     for change in ({"subnet": IPv4Interface("10.77.0.1/24")}, {"name": "other0"}):
         with pytest.raises(Conflict, match="containers are on it .aaaaaaaaaaaa.; hint: stop them"):
             world.up(**change)
-    world.host.run("ip", "link", "delete", port_name(ONE))  # a lease without a link: from before a reboot
+    world.host.run("ip", "link", "delete", port_of(sandbox))  # a lease without a link: from before a reboot
     moved = world.up(IPv4Interface("10.77.0.1/24"), name="other0")
     assert moved.leases() == {}
     assert "minidock0" not in world.links()
@@ -309,7 +313,7 @@ def test_a_sandbox_has_what_docker_gives(world: World) -> None:
     assert links["eth0"]["address"] == end.mac
     assert "127.0.0.1/8" in addresses(links["lo"])
     assert show(sandbox, "route", "show", "default")[0]["gateway"] == "172.30.0.1"
-    assert world.links()[port_name(ONE)]["master"] == "minidock0"
+    assert world.links()[port_of(sandbox)]["master"] == "minidock0"
     assert os.readlink("/proc/self/ns/net") == os.readlink("/proc/thread-self/ns/net")
     for name in ("accept_ra", "disable_ipv6"):
         value = inside(sandbox.netns_fd, Path(f"/proc/sys/net/ipv6/conf/eth0/{name}").read_text)
@@ -351,11 +355,11 @@ def test_neighbours_of_the_host_can_not_route_into_the_bridge(world: World) -> N
 
 def test_release_gives_back_link_and_address_and_is_idempotent(world: World) -> None:
     bridge = world.up()
-    world.claim(bridge, ONE)
+    sandbox = world.claim(bridge, ONE)
     world.claim(bridge, TWO)
     for _ in range(2):
         world.release(bridge, ONE)
-        assert port_name(ONE) not in world.links()
+        assert port_of(sandbox) not in world.links()
         assert bridge.leases().keys() == {TWO}
     assert str(world.claim(bridge, THREE).endpoint.address.ip) == "172.30.0.2"
 
