@@ -51,6 +51,29 @@ apt_refresh() {
     apt_refreshed=yes
 }
 
+apt_options=()
+
+# with_suite SUITE COMMAND...: runs a command that sees the packages of another suite of Debian, from wherever this
+# machine has its own, and no others. The machine's lists stay as they are. Fails where none of them is Debian's.
+with_suite() {
+    local suite=$1 keys=/usr/share/keyrings/debian-archive-keyring.gpg own source status=0
+    shift
+    # shellcheck disable=SC2016  # apt's own variable
+    source=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' 2>/dev/null | grep '/debian/$' | head -n 1)
+    [ -n "$source" ] && [ -e "$keys" ] || return 1
+    own=$(mktemp -d)
+    mkdir -p "$own/lists/partial"
+    chmod 755 "$own"  # apt reads what it has fetched as a user of its own
+    echo "deb [signed-by=$keys] $source $suite main" >"$own/sources.list"
+    apt_options=(-o "Dir::Etc::SourceList=$own/sources.list" -o Dir::Etc::SourceParts=/dev/null
+        -o "Dir::State::Lists=$own/lists" -o Dir::Cache::PkgCache= -o Dir::Cache::SrcPkgCache=
+        -o Acquire::Languages=none)
+    as_root apt-get "${apt_options[@]}" update -q >/dev/null 2>&1 && "$@" || status=1
+    as_root rm -rf "$own"
+    apt_options=()
+    return "$status"
+}
+
 # fetch_tool PROGRAM[:NAME] PACKAGE...: the first of the packages that has the program is downloaded and unpacked below
 # .cache/tools, under NAME. Unpacking instead of installing keeps a docker or registry service from being started.
 fetch_tool() {
@@ -60,8 +83,8 @@ fetch_tool() {
     apt_refresh
     for package in "$@"; do
         work=$(mktemp -d)
-        if (cd "$work" && apt-get download -q "$package" >/dev/null 2>&1 && dpkg-deb -x ./*.deb root); then
-            found=$(find "$work/root" -path "*bin/$program" -type f | head -n 1)
+        if (cd "$work" && apt-get "${apt_options[@]}" download -q "$package" >/dev/null 2>&1 && dpkg-deb -x ./*.deb root); then
+            found=$(find "$work/root" \( -path "*bin/$program" -o -path "*cli-plugins/$program" \) -type f | head -n 1)
             if [ -n "$found" ]; then
                 install -p -m 755 "$found" "$tools/bin/$name"
                 say "unpacked $name from the package $package into .cache/tools"

@@ -50,6 +50,7 @@ python_packages() {
 test_packages() {
     want_program skopeo skopeo
     want_program strace strace
+    want_program docker-compose docker-compose
 }
 
 install_missing() {
@@ -115,9 +116,19 @@ debian_docker_cli() {
     fetch_tool docker:docker-20.10 docker.io || true
 }
 
+# Compose in Go, beside Debian 12's in Python: from the next Debian.
+second_compose() {
+    [ ! -x "$tools/bin/docker-compose-2" ] || return 0
+    ! docker-compose --version 2>/dev/null | grep -q 'version v\?2\.' || return 0
+    apt_refresh
+    with_suite trixie fetch_tool docker-compose:docker-compose-2 docker-compose ||
+        warn "no docker-compose 2 to be had; the tests with it will be skipped"
+}
+
 test_tools() {
     have docker || [ -x "$tools/bin/docker" ] || fetch_tool docker docker-cli docker.io || true
     debian_docker_cli
+    second_compose
     have docker-registry || [ -x "$tools/bin/docker-registry" ] || fetch_tool docker-registry docker-registry || true
 }
 

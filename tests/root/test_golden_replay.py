@@ -20,7 +20,7 @@ from tests.support import golden
 from tests.support.cli import Cli, base_env
 from tests.support.daemon import TOP, Daemon
 from tests.support.golden_session import Command, Step, steps
-from tests.support.needs import docker_program
+from tests.support.needs import program_of
 from tests.support.recorder import Recorder
 from tests.support.wait import eventually
 
@@ -107,7 +107,7 @@ def replay(fresh_daemon: Daemon, tmp_path: Path) -> Iterator[Callable[[str], Rep
     ],
 )
 def test_a_recorded_session(replay: Callable[[str], Replay], version: str, attach_signals: tuple[int, ...]) -> None:
-    program = docker_program(version)
+    program = program_of("docker", version)
     assert program
     recorded = golden.parse((GOLDEN / f"cli{version}.json").read_text())
     found = set(replay(program).differences(steps(attach_signals), recorded))

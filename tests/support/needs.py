@@ -60,20 +60,21 @@ def _program(name: str) -> Callable[[], str | None]:
     return probe
 
 
-def docker_program(version: str) -> str | None:
-    """The path of a docker CLI whose version begins so, on PATH or where `make setup-test` puts what it unpacks."""
+@functools.cache
+def program_of(name: str, version: str) -> str | None:
+    """The path of a program whose version begins so, on PATH or where `make setup-test` puts what it unpacks."""
     folders = [*os.get_exec_path(), str(TOP / ".cache/tools/bin")]
-    for path in [Path(folder, name) for folder in folders for name in ("docker", f"docker-{version}")]:
+    for path in [Path(folder, one) for folder in folders for one in (name, f"{name}-{version}")]:
         if os.access(path, os.X_OK):
             told = subprocess.run([path, "--version"], capture_output=True, text=True, check=False).stdout
-            if told.startswith(f"Docker version {version}."):
+            if f" version {version}." in told.replace(" version v", " version "):
                 return str(path)
     return None
 
 
-def _docker(version: str) -> Callable[[], str | None]:
+def _program_of(name: str, version: str) -> Callable[[], str | None]:
     def probe() -> str | None:
-        return None if docker_program(version) else f"no docker CLI of version {version}"
+        return None if program_of(name, version) else f"no {name} of version {version}"
 
     return probe
 
@@ -128,8 +129,10 @@ NEEDS: dict[str, tuple[str, Callable[[], str | None]]] = {
     "bridge": ("bridges, veth pairs and nftables in a network namespace, as root", _bridge),
     "cgroup2": ("a writable cgroup v2 tree, with or without controllers", _cgroup2),
     "docker_cli": ("the real docker CLI", _program("docker")),
-    "docker_cli_28": ("the real docker CLI of version 28", _docker("28")),
-    "docker_cli_20": ("the real docker CLI of version 20.10, as in Debian 12", _docker("20.10")),
+    "docker_cli_28": ("the real docker CLI of version 28", _program_of("docker", "28")),
+    "docker_cli_20": ("the real docker CLI of version 20.10, as in Debian 12", _program_of("docker", "20.10")),
+    "compose_1": ("docker-compose 1, as in Debian 12", _program_of("docker-compose", "1")),
+    "compose_2": ("docker-compose 2, as in Debian 13", _program_of("docker-compose", "2")),
     "registry": ("Debian's docker-registry, and skopeo to fill it", _registry),
     "strace": ("strace, to look and to inject faults", _program("strace")),
     "apparmor": ("AppArmor", _apparmor),
