@@ -39,7 +39,8 @@ CREATE TABLE containers (
 CREATE TABLE images (
     id      TEXT PRIMARY KEY,           -- sha256 of the config
     config  BLOB NOT NULL,              -- the config's bytes as they were digested
-    size    INTEGER NOT NULL            -- bytes of all layers, unpacked
+    size    INTEGER NOT NULL,           -- bytes of all layers, unpacked
+    removed INTEGER NOT NULL DEFAULT 0  -- by `rmi -f`, and kept for stopped containers only
 );
 CREATE TABLE tags    (reference TEXT PRIMARY KEY, image TEXT NOT NULL REFERENCES images(id), tagged INTEGER NOT NULL);
 CREATE TABLE digests (reference TEXT PRIMARY KEY, image TEXT NOT NULL REFERENCES images(id));

@@ -101,7 +101,7 @@ async def inspect(engine: Engine, request: Request) -> Answer:
 
 def _lower_directories(engine: Engine, container: Container) -> tuple[str, ...]:
     try:
-        image = engine.images.resolve(container.definition.image_id)
+        image = engine.images.of_container(container.definition.image_id)
     except NotFound:
         return ()
     return tuple(f"{engine.images.layers_dir}/{lower}" for lower in engine.images.lowers(image))

@@ -58,7 +58,7 @@ class Archives:
         container = self._find(reference)
         images = self._parts.images
         upper = self._parts.settings.container_directory(container.id) / "upper"
-        lowers = ":".join(images.lowers(images.resolve(container.definition.image_id)))
+        lowers = ":".join(images.lowers(images.of_container(container.definition.image_id)))
 
         def compare() -> list[Change]:
             return _compare(str(upper), shim.overlay_view(str(images.layers_dir), lowers))

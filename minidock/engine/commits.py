@@ -42,7 +42,7 @@ class Commits:
         command = shlex.join([*(config.entrypoint or ()), *(config.cmd or ())])
         wish = CommitRequest(_settings(config) | settings, changes, author, comment, command, container.id)
         upper = self._parts.settings.container_directory(container.id) / "upper"
-        base = self._parts.images.resolve(container.definition.image_id)
+        base = self._parts.images.of_container(container.definition.image_id)
         async with self._standing(container, pause):
             image = await asyncio.to_thread(self._parts.images.commit, base, upper, name, wish)
         attributes = {"comment": comment, "imageID": image.id, "imageRef": name or ""}

@@ -19,6 +19,7 @@ from minidock.engine import codec
 from minidock.engine.attach import Waiting
 from minidock.engine.model import TRANSITIONS, Container, Definition, State, Status
 from minidock.engine.waits import Waits
+from minidock.image.removal import User
 from minidock.runtime.monitor import Monitor
 from minidock.wire.errors import Ambiguous, Conflict, NotFound, ServerError
 
@@ -97,6 +98,12 @@ class Containers:
     def using_image(self, image: str) -> list[Container]:
         """Containers made from an image (by its id)."""
         return [c for c in self._by_id.values() if c.definition.image_id == image]
+
+    def users_of(self, image: str) -> list[User]:
+        """The same as rmi has to know them; one whose row can't be read counts as running, so that nothing is lost."""
+        rows = self._db.query("SELECT id FROM containers WHERE image = ?", (image,))
+        known = {row["id"]: self._by_id.get(row["id"]) for row in rows}
+        return [User(id, one.state.up if one else True) for id, one in known.items() if one or id in self.set_aside]
 
     def in_use(self) -> set[str]:
         """The ids of those that have processes, or may have: of a row that can't be read nobody knows."""

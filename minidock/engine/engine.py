@@ -240,7 +240,7 @@ class Engine:
         """(bytes that the container has written, bytes of all it sees)."""
         container = self.container(reference)
         own = await asyncio.to_thread(tree_size, self.directory(container) / "upper")
-        return own, own + self._parts.images.resolve(container.definition.image_id).size
+        return own, own + self._parts.images.of_container(container.definition.image_id).size
 
     # Exec
 
@@ -320,15 +320,13 @@ class Engine:
         self._image_event("tag", target, self.images.resolve(reference).id)
 
     async def remove_image(self, reference: str, force: bool) -> list[Removed]:
-        """Takes a name away, and with the last one the image, unless a container has it."""
+        """Takes a name away, and with the last one the image, unless a container runs on it, or (no force) has it."""
         image = self.images.resolve(reference)
-        removed = await asyncio.to_thread(self.images.remove, reference, force, self._users_of)
+        removed = await asyncio.to_thread(self.images.remove, reference, force, self._parts.containers.users_of)
         for one in removed:
-            self._image_event("untag" if one.untagged else "delete", reference, image.id)
+            if one.untagged or one.deleted == image.id:
+                self._image_event("untag" if one.untagged else "delete", reference, image.id)
         return removed
-
-    def _users_of(self, image: str) -> list[str]:
-        return [container.id for container in self._parts.containers.using_image(image)]
 
     def _image_event(self, action: str, name: str, ident: str) -> None:
         self._parts.events.publish("image", action, ident, {"name": name})

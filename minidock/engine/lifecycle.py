@@ -73,7 +73,7 @@ class Lifecycle:
 
     async def _start(self, container: Container, live: Live) -> None:
         parts, settings, ident = self._parts, self._parts.settings, container.id
-        directory, image = settings.container_directory(ident), parts.images.resolve(container.definition.image_id)
+        directory, image = settings.container_directory(ident), parts.images.of_container(container.definition.image_id)
         if live.letting_go:
             await live.letting_go
         remove_monitor_directory(settings.monitor_directory(ident))  # of an end that could not be put on record
@@ -297,6 +297,7 @@ class Lifecycle:
         self.removed.put(container.id, result)
         for condition in ("not-running", "next-exit", "removed"):
             live.waits.fire(condition, result)
+        await asyncio.to_thread(parts.images.release, parts.containers.users_of)
 
 
 def _as_exec_failure(error: StepFailed, command: str) -> Error:

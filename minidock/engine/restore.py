@@ -39,6 +39,7 @@ async def restore(parts: Parts, lifecycle: Lifecycle, endpoints: Endpoints) -> N
         except (Error, OSError, sqlite3.Error) as error:
             log.error("container %s: not restored: %s", container.shown, error)
     await _sweep(parts, endpoints)
+    await asyncio.to_thread(parts.images.release, parts.containers.users_of)
     await endpoints.adopt()
     for container in parts.containers.all():
         if container.state.status is Status.EXITED and restarts.wanted_at_boot(container):

@@ -154,7 +154,7 @@ class Roots:
     def _stopped(self, container: Container, writable: bool, mounts: bool) -> int:
         settings, images = self._parts.settings, self._parts.images
         directory = settings.container_directory(container.id)
-        lowers = images.lowers(images.resolve(container.definition.image_id))
+        lowers = images.lowers(images.of_container(container.definition.image_id))
         base, upper = str(images.layers_dir), str(directory / "upper")
         if not mounts:
             lowers = [os.path.relpath(upper, base), *lowers]

@@ -139,15 +139,20 @@ class Layers:
             self._records.add_layer(row)
         return row
 
-    def collect(self) -> None:
-        """Discards the layers and blobs that neither an image nor work under way has; none, if that can't be told."""
+    def collect(self) -> list[str]:
+        """Discards the layers and blobs that neither an image nor work under way has; none, if that can't be told.
+
+        The chain ids of the layers that went.
+        """
+        gone: list[str] = []
         with self._lock:
             used = self._records.chains_in_use()
             if used is None or UNNAMED in self._held:
-                return
+                return gone
             for row in self._records.layers():
                 if row.chain_id not in used and row.chain_id not in self._held:
                     self._records.delete_layer(row.chain_id)
+                    gone.append(row.chain_id)
             rows = {hex_of(row.chain_id) for row in self._records.layers()}
             for name in os.listdir(self.directory):
                 if name not in rows:
@@ -156,6 +161,7 @@ class Layers:
             for name in self._content.hexes():
                 if name not in blobs:
                     self._discard(self._content.directory / name)
+        return gone
 
 
 def _unpack(file: decompress.Reader, stage: Path) -> tuple[int, str]:

@@ -41,12 +41,17 @@ class Records:
 
     def image(self, ident: str) -> Image | None:
         """By full id. None if there is none, or if its config can't be read (which is logged)."""
+        rows = self._db.query("SELECT size FROM images WHERE id = ? AND NOT removed", (ident,))
+        return self._image(ident, rows[0]["size"]) if rows else None
+
+    def image_of_container(self, ident: str) -> Image | None:
+        """The same, also for one that was removed and is kept for the containers that have it."""
         rows = self._db.query("SELECT size FROM images WHERE id = ?", (ident,))
         return self._image(ident, rows[0]["size"]) if rows else None
 
     def images(self) -> list[Image]:
         """All, newest first."""
-        rows = self._db.query("SELECT id, size FROM images")
+        rows = self._db.query("SELECT id, size FROM images WHERE NOT removed")
         found = [image for row in rows if (image := self._image(row["id"], row["size"]))]
         return sorted(found, key=lambda image: (image.created, image.id), reverse=True)
 
@@ -92,7 +97,8 @@ class Records:
         """Writes an image down, if it is new; its id. ``manifests`` go with the digest ``root``, or with the image."""
         ident = digest.of(data)
         with self._db.transaction() as connection:
-            connection.execute("INSERT OR IGNORE INTO images VALUES (?,?,?)", (ident, data, size))
+            insert = "INSERT INTO images VALUES (?,?,?,0) ON CONFLICT (id) DO UPDATE SET removed = 0"
+            connection.execute(insert, (ident, data, size))
             for one in manifests:
                 connection.execute("INSERT OR IGNORE INTO manifests VALUES (?,?,?)", (one, ident, root))
         return ident
@@ -109,14 +115,25 @@ class Records:
     def delete_image(self, ident: str) -> None:
         """Forgets an image with all its names."""
         with self._db.transaction() as connection:
-            for table in ("tags", "digests", "manifests"):
-                connection.execute(f"DELETE FROM {table} WHERE image = ?", (ident,))
+            self.retire(ident)
             connection.execute("DELETE FROM images WHERE id = ?", (ident,))
         self._parsed.pop(ident, None)
 
+    def retire(self, ident: str) -> None:
+        """Takes an image's names away and hides it: it is there for the containers that have it only."""
+        with self._db.transaction() as connection:
+            for table in ("tags", "digests", "manifests"):
+                connection.execute(f"DELETE FROM {table} WHERE image = ?", (ident,))
+            connection.execute("UPDATE images SET removed = 1 WHERE id = ?", (ident,))
+
+    def retired(self) -> list[str]:
+        """The ids of those that are kept for containers only."""
+        return [row["id"] for row in self._db.query("SELECT id FROM images WHERE removed")]
+
     def ids(self, prefix: str = "") -> list[str]:
         """Ids that begin with ``sha256:`` + prefix (hexadecimal digits)."""
-        return [row["id"] for row in self._db.query("SELECT id FROM images WHERE id GLOB ?", (f"sha256:{prefix}*",))]
+        rows = self._db.query("SELECT id FROM images WHERE id GLOB ? AND NOT removed", (f"sha256:{prefix}*",))
+        return [row["id"] for row in rows]
 
     # Names
 
@@ -165,7 +182,7 @@ class Records:
         prefix = text.removeprefix("sha256:")
         is_hex = prefix != "" and len(prefix) <= 64 and not prefix.strip("0123456789abcdef")
         if len(prefix) == 64 and is_hex:
-            if self._db.query("SELECT 1 FROM images WHERE id = ?", (f"sha256:{prefix}",)):
+            if self._db.query("SELECT 1 FROM images WHERE id = ? AND NOT removed", (f"sha256:{prefix}",)):
                 return f"sha256:{prefix}"
             raise NotFound(f"No such image: {text}")
         ref = None if text.startswith("sha256:") and is_hex else reference.parse(text).with_default_tag()
@@ -206,7 +223,7 @@ class Records:
     def chains_in_use(self) -> set[str] | None:
         """The chain ids of all images' layers. None if an image can't be read: then nothing may be called unused."""
         used: set[str] = set()
-        for ident in self.ids():
+        for ident in [*self.ids(), *self.retired()]:
             try:
                 used.update(digest.chain_ids(self.parsed(ident).diff_ids))
             except Error as error:

@@ -1,13 +1,15 @@
 """`docker rmi`: which names go, whether the image goes with them, and what stands in the way. Docker's rules.
 
-By name: the name goes; the image too, if that was its last name and no container uses it. By id: all names and the
-image go, unless it has names in several repositories (then only by force). An image that a container uses is kept,
-whatever is forced: by name it only loses the name, by id nothing happens. See: moby daemon/images/image_delete.go.
+By name: the name goes; the image too, if that was its last name. By id: all names and the image go, unless it has names
+in several repositories (then only by force). Containers that run keep their image, whatever is forced; for those that
+don't it takes force, and then the image is gone for everybody but them: they can be started as before, and with the
+last of them goes what was kept. See: moby daemon/images/image_delete.go.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from minidock.image import reference
 from minidock.image.model import Removed
@@ -16,7 +18,16 @@ from minidock.image.reference import Reference
 from minidock.wire.errors import Conflict
 from minidock.wire.names import short_id
 
-InUse = Callable[[str], list[str]]
+
+@dataclass(frozen=True)
+class User:
+    """A container that has an image, and whether it runs."""
+
+    container: str
+    running: bool
+
+
+InUse = Callable[[str], Sequence[User]]
 
 
 class Removal:
@@ -24,7 +35,7 @@ class Removal:
 
     def __init__(self, records: Records, ident: str, force: bool, in_use: InUse) -> None:
         self._records, self._id, self._force = records, ident, force
-        self._users = in_use(ident)
+        self._users = sorted(in_use(ident), key=lambda user: not user.running)  # those that run stand in the way most
         self._removed: list[Removed] = []
 
     def run(self, text: str) -> list[Removed]:
@@ -32,29 +43,32 @@ class Removal:
         if self._id.removeprefix("sha256:").startswith(text.removeprefix("sha256:")):
             self._by_id()
         else:
-            self._by_name(reference.parse(text).with_default_tag())
+            self._by_name(reference.parse(text).with_default_tag(), text)
         return self._removed
 
-    def _by_name(self, ref: Reference) -> None:
+    def _by_name(self, ref: Reference, text: str) -> None:
         if self._users and not self._force and _one_repository(self._names()):
             raise Conflict(
-                f'conflict: unable to remove repository reference "{ref.familiar()}" (must force) - '
-                f"container {self._users[0][:12]} is using its referenced image {short_id(self._id)}"
+                f'conflict: unable to remove repository reference "{text}" (must force) - '
+                f"container {self._users[0].container[:12]} is using its referenced image {short_id(self._id)}"
             )
         self._untag(ref)
         same = [name for name in self._names() if name.name == ref.name]
         if not any(name.tag for name in same):
             for name in same:
                 self._untag(name)
-        if not self._names() and not self._users:
+        if not self._names() and not (self._users and (self._users[0].running or not self._force)):
             self._delete()
 
     def _by_id(self) -> None:
-        if self._users:
-            how = "cannot be forced" if self._force else "must be forced"
-            raise self._conflict(how, f"image is being used by container {self._users[0][:12]}")
+        if self._users and self._users[0].running:
+            container = self._users[0].container[:12]
+            raise self._conflict("cannot be forced", f"image is being used by running container {container}")
         if not self._force and not _one_repository(self._names()):
             raise self._conflict("must be forced", "image is referenced in multiple repositories")
+        if not self._force and self._users:
+            container = self._users[0].container[:12]
+            raise self._conflict("must be forced", f"image is being used by stopped container {container}")
         self._delete()
 
     def _conflict(self, how: str, why: str) -> Conflict:
@@ -70,7 +84,10 @@ class Removal:
     def _delete(self) -> None:
         for name in self._names():
             self._untag(name)
-        self._records.delete_image(self._id)
+        if self._users:
+            self._records.retire(self._id)
+        else:
+            self._records.delete_image(self._id)
         self._removed.append(Removed(deleted=self._id))
 
 

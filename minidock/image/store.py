@@ -1,7 +1,7 @@
 """The image store: what the engine asks of images. One verb a method; each blocks, and may be called from any thread.
 
     images/                      where it is told
-    resolve list tag remove      records.py (rows), removal.py (Docker's rules for rmi)
+    resolve list tag remove …    records.py (rows), removal.py (Docker's rules for rmi)
     pull                         pull.py, registry.py
     load import_rootfs commit    archive.py, imports.py, commit.py
     save push login              package.py, save.py, push.py, upload.py, login.py
@@ -16,18 +16,18 @@ from __future__ import annotations
 import builtins
 import threading
 from collections.abc import Callable, Generator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
-from minidock.db import Database
+from minidock.db import Database, WriteFailed
 from minidock.image import archive, commit, config, digest, durable, imports, layers, reference, save
 from minidock.image.content import CHUNK, Content
 from minidock.image.layers import Layers
 from minidock.image.model import Auth, Image, ImageConfig, RegistryConfig, Removed
 from minidock.image.progress import Meter, Progress, ProgressLine
 from minidock.image.records import LayerRow, Records
-from minidock.image.removal import Removal
+from minidock.image.removal import InUse, Removal
 from minidock.wire.errors import InvalidArgument, NotFound
 from minidock.wire.names import short_id
 
@@ -67,6 +67,13 @@ class ImageStore:
             raise NotFound(f"No such image: {ref}")
         return image
 
+    def of_container(self, ident: str) -> Image:
+        """What a container was made from: there for it, also if `rmi -f` took the image since. Raises NotFound."""
+        image = self._records.image_of_container(ident)
+        if image is None:
+            raise NotFound(f"No such image: {ident}")
+        return image
+
     def list(self) -> builtins.list[Image]:
         """All images, newest first."""
         return self._records.images()
@@ -97,12 +104,24 @@ class ImageStore:
         with self._db.transaction():
             self._records.tag(name, self.resolve(ref).id)
 
-    def remove(self, ref: str, force: bool, in_use: Callable[[str], builtins.list[str]]) -> builtins.list[Removed]:
+    def remove(self, ref: str, force: bool, in_use: InUse) -> builtins.list[Removed]:
         """Takes a name away, or deletes an image. ``in_use`` gives the containers of an image id. Raises Conflict."""
         with self._db.transaction():
-            removed = Removal(self._records, self._records.resolve(ref), force, in_use).run(ref)
+            image = self.resolve(ref)
+            removed = Removal(self._records, image.id, force, in_use).run(ref)
+        gone = set(self._layers.collect())
+        chains = [chain for chain in reversed(digest.chain_ids(image.diff_ids)) if chain in gone]
+        return [*removed, *(Removed(deleted=chain) for chain in chains)]
+
+    def release(self, in_use: InUse) -> None:
+        """Deletes what was removed while containers had it, once none has it any more; on a full disk, another time."""
+        if not self._records.retired():
+            return
+        with suppress(WriteFailed), self._db.transaction():
+            for ident in self._records.retired():
+                if not in_use(ident):
+                    self._records.delete_image(ident)
         self._layers.collect()
-        return removed
 
     # How they come
 

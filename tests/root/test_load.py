@@ -16,7 +16,9 @@ from pathlib import Path
 import pytest
 
 from minidock.db import Database
-from minidock.image.store import Removed
+from minidock.image.digest import chain_ids
+from minidock.image.removal import User
+from minidock.image.store import Image, Removed
 from minidock.wire.errors import Ambiguous, Conflict, InvalidArgument, NotFound
 from tests.support import images as made
 from tests.support.images import NOTHING, Images, directory, docker_archive, file, gz, symlink, tar
@@ -32,12 +34,16 @@ def images(tmp_path: Path) -> Iterator[Images]:
         yield found
 
 
-def nobody(_: str) -> list[str]:
+def nobody(_: str) -> list[User]:
     return []
 
 
-def container(_: str) -> list[str]:
-    return ["c" * 64]
+def container(_: str) -> list[User]:
+    return [User("d" * 64, running=False), User("c" * 64, running=True)]
+
+
+def stopped(_: str) -> list[User]:
+    return [User("c" * 64, running=False)]
 
 
 # -- load
@@ -330,10 +336,15 @@ def test_a_bad_tag_is_refused(images: Images, target: str) -> None:
 # -- rmi
 
 
+def deleted(image: Image) -> list[Removed]:
+    """What is told when an image and its layers go: the layers from the top, by chain id, as dockerd tells it."""
+    return [Removed(deleted=one) for one in (image.id, *reversed(chain_ids(image.diff_ids)))]
+
+
 def test_the_last_name_takes_the_image_along(images: Images) -> None:
     (image,) = images.load(docker_archive([BASE], ["x:1", "y:1"]))
     assert images.store.remove("x:1", False, nobody) == [Removed(untagged="x:1")]
-    assert images.store.remove("y:1", False, nobody) == [Removed(untagged="y:1"), Removed(deleted=image.id)]
+    assert images.store.remove("y:1", False, nobody) == [Removed(untagged="y:1"), *deleted(image)]
     assert images.left() == NOTHING
     with pytest.raises(NotFound):
         images.store.resolve(image.id)
@@ -348,29 +359,49 @@ def test_by_id_an_image_with_several_names_goes_only_by_force(images: Images) ->
     assert set(images.store.remove(image.id[7:19], True, nobody)) == {
         Removed(untagged="x:1"),
         Removed(untagged="y:1"),
-        Removed(deleted=image.id),
+        *deleted(image),
     }
 
 
 def test_by_id_one_name_goes_without_force(images: Images) -> None:
     (image,) = images.load(docker_archive([BASE], ["x:1"]))
-    assert images.store.remove(image.id, False, nobody) == [Removed(untagged="x:1"), Removed(deleted=image.id)]
+    assert images.store.remove(image.id, False, nobody) == [Removed(untagged="x:1"), *deleted(image)]
 
 
-def test_an_image_that_a_container_uses_stays(images: Images) -> None:
+def test_an_image_that_a_running_container_uses_stays(images: Images) -> None:
     (image,) = images.load(docker_archive([BASE], ["x:1"]))
     with pytest.raises(Conflict, match=r'remove repository reference "x:1" \(must force\) - container c{12} is using'):
         images.store.remove("x:1", False, container)
-    with pytest.raises(Conflict, match=r"\(must be forced\) - image is being used by container c{12}"):
-        images.store.remove(image.id, False, container)
-    with pytest.raises(Conflict, match=r"\(cannot be forced\)"):
-        images.store.remove(image.id, True, container)
+    for force in (False, True):
+        with pytest.raises(Conflict, match=r"\(cannot be forced\) - image is being used by running container c{12}"):
+            images.store.remove(image.id, force, container)
     assert images.store.resolve("x:1").id == image.id, "a refusal changes nothing"
     assert images.store.remove("x:1", True, container) == [Removed(untagged="x:1")]
     kept = images.store.resolve(image.id)
     assert kept.tags == () and (images.store.layers_dir / images.store.lowers(kept)[0] / "etc/name").exists()
     images.store.remove(image.id, False, nobody)
     assert images.left() == NOTHING
+
+
+def test_for_stopped_containers_an_image_stays_when_it_is_gone_for_all_others(images: Images) -> None:
+    """By force only, as dockerd does; the same image loaded again is one of everybody's."""
+    (image,) = images.load(docker_archive([BASE], ["x:1"]))
+    with pytest.raises(Conflict, match=r"\(must be forced\) - image is being used by stopped container c{12}"):
+        images.store.remove(image.id, False, stopped)
+    assert images.store.remove("x:1", True, stopped) == [Removed(untagged="x:1"), Removed(deleted=image.id)]
+    with pytest.raises(NotFound):
+        images.store.resolve(image.id[7:19])
+    assert images.store.list() == [] and images.store.of_container(image.id).config == image.config
+    images.store.release(stopped)
+    assert images.left()["layers"], "it has a user still"
+    images.load(docker_archive([BASE], ["x:1"]))
+    images.store.release(nobody)
+    assert images.store.resolve("x:1").id == image.id
+    images.store.remove(image.id, True, stopped)
+    images.store.release(nobody)
+    assert images.left() == NOTHING
+    with pytest.raises(NotFound):
+        images.store.of_container(image.id)
 
 
 def test_a_second_name_of_an_image_in_use_can_go(images: Images) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from tests.support.cli import Cli
+from tests.support.daemon import Daemon
 
 pytestmark = [pytest.mark.overlay]
 
@@ -39,6 +40,38 @@ def test_an_image_goes_when_nobody_uses_it_and_gives_back_its_own_layers(minidoc
     done = docker_api.images.prune(wanted)
     assert done["SpaceReclaimed"] == 3000 and {"Untagged": "scrap:1"} in done["ImagesDeleted"]
     assert "busybox" in minidock.ok("images")
+
+
+def test_a_stopped_container_outlives_its_image(fresh_daemon: Daemon) -> None:
+    """What dockerd 20.10 does: refused without force; then the image is gone, and the container can all that it could.
+
+    Seen to fail on an rmi that deletes the layers too, and on a daemon whose next start collects them.
+    """
+    minidock = fresh_daemon.cli
+    ident = minidock.ok("inspect", "busybox", "--format", "{{.Id}}")
+    user = minidock.ok("run", "-d", "--network", "none", "--name", "user", "busybox", "sh", "-c", "echo here >>/file")
+    minidock.ok("wait", "user")
+    refused = minidock("rmi", "busybox")
+    assert refused.code == 1 and (
+        f'conflict: unable to remove repository reference "busybox" (must force) - container {user[:12]} is using its '
+        f"referenced image {ident[7:19]}" in refused.err
+    )
+    assert minidock.ok("rmi", "-f", "busybox").splitlines() == ["Untagged: busybox:latest", f"Deleted: {ident}"]
+    assert minidock.ok("images", "-q") == "" and minidock("inspect", "--type", "image", ident).code == 1
+    assert minidock.ok("ps", "-a", "--format", "{{.Image}}") == ident[7:19]
+    fresh_daemon.kill()
+    fresh_daemon.start()
+    minidock.ok("start", "user")
+    minidock.ok("wait", "user")
+    assert minidock.ok("cp", "user:/file", "-")
+    assert "A /file" in minidock.ok("diff", "user")
+    assert minidock("run", "--rm", ident, "true").code == 125, "for others it is gone"
+    minidock.ok("commit", "user", "saved:1")
+    minidock.ok("rm", "user")
+    assert minidock.ok("run", "--rm", "--network", "none", "saved:1", "cat", "/file") == "here\nhere"
+    minidock.ok("rmi", "saved:1")
+    assert not list((fresh_daemon.data_root / "layers").iterdir()), "with the last container goes what was kept for it"
+    fresh_daemon.load("busybox")  # the ledger misses it
 
 
 def _archive() -> bytes:
