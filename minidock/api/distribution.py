@@ -1,4 +1,4 @@
-"""Images on their way out: save, push; commit, and login.
+"""Images on their way out: save, push; commit; and their registries: login, search.
 
 Read next: images.py, for what comes in.
 """
@@ -12,13 +12,14 @@ from minidock.api.images import auth, joined, report
 from minidock.api.progress import Progress
 from minidock.api.request import Request
 from minidock.api.response import Answer, json_answer
-from minidock.image.model import Auth
+from minidock.image.model import Auth, Found
 from minidock.wire.errors import InvalidArgument
 
 if TYPE_CHECKING:
     from minidock.engine.engine import Engine
 
 TAR = "application/x-tar"
+DEFAULT_LIMIT, MAX_LIMIT = 25, 100  # of what a search finds
 
 
 async def save(engine: Engine, request: Request) -> None:
@@ -69,8 +70,40 @@ async def login(engine: Engine, request: Request) -> Answer:
     username, password, token, server = (body.get(key, "") for key in _FIELDS)
     if not (username and password or token):
         raise InvalidArgument("invalid credentials: username and password are both needed")
-    await engine.distribution.login(server, Auth(username, password, token))
-    return json_answer({"Status": "Login Succeeded", "IdentityToken": ""})
+    given = await engine.distribution.login(server, Auth(username, password, token))
+    return json_answer({"Status": "Login Succeeded", "IdentityToken": given})
+
+
+async def search(engine: Engine, request: Request) -> Answer:
+    """GET /images/search"""
+    term, limit = request.text("term"), request.integer("limit") or DEFAULT_LIMIT
+    if not 1 <= limit <= MAX_LIMIT:
+        raise InvalidArgument(f"Limit {limit} is outside the range of [1, {MAX_LIMIT}]")
+    wanted = request.filters("is-automated", "is-official", "stars")
+    automated, official = wanted.flag("is-automated"), wanted.flag("is-official")
+    stars = max([_stars(value) for value in wanted.get("stars")], default=0)
+
+    def fits(one: Found) -> bool:
+        return automated in (None, one.automated) and official in (None, one.official) and one.stars >= stars
+
+    credentials = auth(request.header(b"x-registry-auth"))
+    return json_answer([_row(one) for one in await engine.distribution.search(term, limit, credentials, fits)])
+
+
+def _stars(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) < 10):
+        raise InvalidArgument(f"invalid filter 'stars={text}'")
+    return int(text)
+
+
+def _row(one: Found) -> dict[str, Any]:
+    return {
+        "star_count": one.stars,
+        "is_official": one.official,
+        "name": one.name,
+        "is_automated": one.automated,
+        "description": one.description,
+    }
 
 
 def _portable(body: Any) -> dict[str, Any]:

@@ -11,6 +11,7 @@ import base64
 import binascii
 import os
 from collections.abc import Coroutine
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from minidock.api import errors
@@ -22,6 +23,7 @@ from minidock.api.render.system import go_architecture
 from minidock.api.request import Request
 from minidock.api.response import Answer, ClientGone, json_answer
 from minidock.image.model import Auth, Image
+from minidock.image.reference import parse as parse_reference
 from minidock.wire import times
 from minidock.wire.errors import InvalidArgument, NotImplemented
 
@@ -42,11 +44,18 @@ async def create(engine: Engine, request: Request) -> None:
 
 async def _pull(engine: Engine, request: Request) -> None:
     _check_platform(request.text("platform"))
-    reference = joined(request.text("fromImage"), request.text("tag"))
+    reference = joined(request.text("fromImage").removesuffix(":"), request.text("tag"))
     credentials = auth(request.header(b"x-registry-auth"))
     progress = Progress(request.stream())
     request.follow()
-    await report(request, progress, engine.pull(reference, credentials, progress))
+    pull = engine.distribution.pull_all if _is_repository(reference) else engine.pull
+    await report(request, progress, pull(reference, credentials, progress))
+
+
+def _is_repository(reference: str) -> bool:
+    """Whether a pull of it means all its tags: it has none itself, and no digest."""
+    parsed = parse_reference(reference)
+    return not (parsed.tag or parsed.digest)
 
 
 async def _import(engine: Engine, request: Request) -> None:
@@ -82,7 +91,7 @@ async def report(request: Request, progress: Progress, work: Coroutine[Any, Any,
 
 
 def joined(name: str, tag: str) -> str:
-    """Repository and tag as one reference; a digest comes as a tag. Without a tag: the store's default, latest."""
+    """Repository and tag as one reference; a digest comes as a tag."""
     if not name:
         raise InvalidArgument("invalid reference format: the name is empty")
     if not tag:
@@ -133,18 +142,21 @@ def _choose(engine: Engine, wanted: Filters) -> list[Image]:
         and (dangling is None or dangling is not bool(image.tags))
         and all(render.created(image.created) < bound for bound in older)
         and all(render.created(image.created) > bound for bound in newer)
-        and _called(image, wanted)
     ]
+    if "reference" in wanted:
+        found = [image for image in (_called(image, wanted.get("reference")) for image in found) if image]
     return sorted(found, key=lambda image: render.created(image.created), reverse=True)
 
 
-def _called(image: Image, wanted: Filters) -> bool:
-    """Whether one of its names fits a pattern of ``reference``, with or without the tag."""
-    if "reference" not in wanted:
-        return True
-    names = {name for tag in image.tags for name in (tag, tag.rpartition(":")[0])}
-    names |= {name for digest in image.digests for name in (digest, digest.partition("@")[0])}
-    return any(glob(pattern, name) for pattern in wanted.get("reference") for name in names)
+def _called(image: Image, patterns: tuple[str, ...]) -> Image | None:
+    """The image with those of its names that fit a pattern, with or without the tag; None if none does."""
+
+    def fits(name: str, repository: str) -> bool:
+        return any(glob(pattern, name) or glob(pattern, repository) for pattern in patterns)
+
+    tags = tuple(tag for tag in image.tags if fits(tag, tag.rpartition(":")[0]))
+    digests = tuple(digest for digest in image.digests if fits(digest, digest.partition("@")[0]))
+    return replace(image, tags=tags, digests=digests) if tags or digests else None
 
 
 async def inspect(engine: Engine, request: Request) -> Answer:

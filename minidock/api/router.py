@@ -97,6 +97,7 @@ ROUTES: tuple[Route, ...] = (
     Route("POST", "/images/create", images.create),
     Route("POST", "/images/load", images.load),
     Route("GET", "/images/get", distribution.save),
+    Route("GET", "/images/search", distribution.search),
     Route("POST", "/commit", distribution.commit),
     Route("GET", "/images/{image*}/json", images.inspect),
     Route("GET", "/images/{image*}/history", images.history),
@@ -137,7 +138,6 @@ ROUTES: tuple[Route, ...] = (
     ),
     # what Docker has and minidock has not: said plainly, so that a user of the docker CLI knows
     Route("POST", "/build", system.not_here),
-    Route("GET", "/images/search", system.not_here),
 )
 
 _VERSIONED = re.compile(r"/v([0-9.]+)(/.*)", re.ASCII)

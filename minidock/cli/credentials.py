@@ -5,6 +5,8 @@ Ours first, then docker's: ~/.minidock/config.json ($MINIDOCK_CONFIG names anoth
 
     {"auths": {"HOST": {"auth": base64("user:password")}}, "credsStore": "pass", "credHelpers": {"HOST": "ecr-login"}}
 
+An entry may have an "identitytoken" that the registry gave for the password, which is then not kept.
+
 A helper is the program docker-credential-NAME, which keeps the password elsewhere: it is asked over its standard input.
 Only ours is ever written, by rename and for the user alone (0600). Docker Hub is called https://index.docker.io/v1/ in
 these files. See: https://docs.docker.com/reference/cli/docker/login/ ("Credential stores").
@@ -66,17 +68,20 @@ def find(key: str) -> Json:
     return {}
 
 
-def store(key: str, username: str, password: str) -> str:
-    """Keeps credentials; returns where, if they are readable there."""
+def store(key: str, username: str, password: str, token: str = "") -> str:
+    """Keeps credentials, an identity token in place of the password; returns where, if they are readable there."""
     config = _read(own_file())
     helper = _text(config, "credHelpers", key) or str(config.get("credsStore") or "")
     if helper:
-        _run(helper, "store", json.dumps({"ServerURL": key, "Username": username, "Secret": password}))
+        entry = {"ServerURL": key, "Username": TOKEN if token else username, "Secret": token or password}
+        _run(helper, "store", json.dumps(entry))
         config.setdefault("auths", {})[key] = {}
     else:
         from base64 import b64encode
 
-        config.setdefault("auths", {})[key] = {"auth": b64encode(f"{username}:{password}".encode()).decode()}
+        pair = f"{username}:{'' if token else password}"
+        kept = {"auth": b64encode(pair.encode()).decode()}
+        config.setdefault("auths", {})[key] = kept | ({"identitytoken": token} if token else {})
     _write(config)
     return "" if helper else str(own_file())
 
@@ -134,10 +139,12 @@ def _decoded(config: Json, key: str) -> Json:
     auths = config.get("auths")
     for name, entry in auths.items() if isinstance(auths, dict) else ():
         if server_key(name) == key and isinstance(entry, dict):
+            pair = _pair(str(entry["auth"]), key) if entry.get("auth") else {}
             if entry.get("identitytoken"):
-                return {"identitytoken": str(entry["identitytoken"])}
-            if entry.get("auth"):
-                return _pair(str(entry["auth"]), key)
+                name = {"username": pair["username"]} if pair else {}
+                return {**name, "identitytoken": str(entry["identitytoken"])}
+            if pair:
+                return pair
     return {}
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from minidock.cli.output import local_time, show_rows
+from minidock.cli.output import cut, local_time, show_rows
 from minidock.cli.verb import argument, client, flag, value, verb
 from minidock.client.distribution import Distribution
 from minidock.wire.names import short_id
@@ -49,7 +49,7 @@ def history_row(step: Mapping[str, Any], human: bool, no_trunc: bool) -> dict[st
     by = by.replace("\t", " ")
     if not no_trunc:
         ident = ident if ident == MISSING else short_id(ident)
-        by = by if len(by) <= WIDTH else by[: WIDTH - 1] + "…"
+        by = cut(by, WIDTH)
     return {
         "ID": ident,
         "CreatedSince": ago(created * SECOND) if created > 0 else "N/A",

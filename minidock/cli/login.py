@@ -32,8 +32,9 @@ def login_command(server: str | None, username: str, password: str, password_std
         password = sys.stdin.read().rstrip("\r\n")
     key = credentials.server_key(server or "")
     username, password = _ask(username, password)
-    told = Distribution(client()).login({"username": username, "password": password, "serveraddress": key})
-    where = credentials.store(key, username, password)
+    asked = {"username": username, "password": password, "serveraddress": key}
+    told, token = Distribution(client()).login(asked)
+    where = credentials.store(key, username, password, token)
     if where:
         tell(f"WARNING! Your credentials are stored unencrypted in '{where}'")
     print(told)

@@ -62,6 +62,7 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "tag": ("image", "Create a tag TARGET_IMAGE that refers to SOURCE_IMAGE"),
         "history": ("history", "Show the steps that an image came by"),
         "rmi": ("image", "Remove images"),
+        "search": ("search", "Search a registry for images"),
         "login": ("login", "Log in to a registry"),
         "logout": ("login", "Log out from a registry"),
     },

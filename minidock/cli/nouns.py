@@ -20,7 +20,12 @@ _SAME: dict[str, dict[str, tuple[str, ...]]] = {
         "files": ("diff", "export"),
         **{name: (name,) for name in ("create", "exec", "inspect", "logs", "port", "run", "stats", "update")},
     },
-    "image": {"image": ("import", "load", "pull", "tag"), "distribution": ("save",), "inspect": ("inspect",)},
+    "image": {
+        "image": ("import", "load", "pull", "tag"),
+        "distribution": ("save", "push"),
+        "inspect": ("inspect",),
+        "history": ("history",),
+    },
     "system": {"system": ("info",), "events": ("events",)},
 }
 _OTHERS: dict[str, Verbs] = {

@@ -71,6 +71,11 @@ def _show_table(rows: Sequence[Row], layout: str, headings: Mapping[str, str]) -
     sys.stdout.write(table(lines))
 
 
+def cut(text: str, width: int) -> str:
+    """The text, with an ellipsis where it had to be cut."""
+    return text if len(text) <= width else text[: width - 1] + "…"
+
+
 def local_time(seconds: int) -> str:
     """A time as Go prints it: ``2026-11-21 22:09:37 +0000 UTC``."""
     return strftime("%Y-%m-%d %H:%M:%S %z %Z", localtime(seconds))

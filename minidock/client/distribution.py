@@ -1,4 +1,4 @@
-"""The client's verbs on images that leave: push, save, commit; history; and login.
+"""The client's verbs on images that leave: push, save, commit; history; and on registries: login, search.
 
 For cli/distribution.py and cli/login.py; a module of its own, as only they need it. Read next: client.py.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 
-from minidock.client.client import Client, Json, Query, quote
+from minidock.client.client import Client, Filters, Json, Query, encode_filters, quote
 from minidock.client.connection import Response
 from minidock.wire.errors import ServerError
 
@@ -35,10 +35,19 @@ class Distribution:
         """An archive of images, to be read piece by piece."""
         return self._client.request("GET", "/images/get", {"names": list(images)})
 
-    def login(self, credentials: Json) -> str:
-        """Has the daemon check username, password and serveraddress at the registry; what it says to that."""
+    def login(self, credentials: Json) -> tuple[str, str]:
+        """Has the daemon check username, password and serveraddress at the registry.
+
+        What it says to that, and the identity token that is to be kept in place of the password, if there is one.
+        """
         answer = json.loads(self._client.request("POST", "/auth", body=credentials).read())
-        return str(answer.get("Status") or "Login Succeeded")
+        return str(answer.get("Status") or "Login Succeeded"), str(answer.get("IdentityToken") or "")
+
+    def search(self, query: Query, filters: Filters, auth: str = "") -> list[Json]:
+        """What a registry finds: name, description, star_count, is_official. ``query``: term, limit."""
+        asked = {**query, "filters": encode_filters(filters)}
+        headers = {"X-Registry-Auth": auth or _NOBODY}
+        return list(json.loads(self._client.request("GET", "/images/search", asked, headers=headers).read()))
 
     def commit(self, query: Query) -> str:
         """The new image's id. ``query``: container, repo, tag, author, comment, changes (a list), pause."""

@@ -75,7 +75,7 @@ class Engine:
         self.images = parts.images
         self.volumes = parts.volumes
         self.events = parts.events
-        self.distribution = Distribution(parts.images, parts.events)
+        self.distribution = Distribution(parts)
 
     async def restore(self) -> None:
         """At the daemon's start, before the first request."""

@@ -43,10 +43,16 @@ def challenges(header: str) -> dict[str, dict[str, str]]:
 
 
 class Authorizer:
-    """The Authorization header for one registry, renewed when it is refused. Shared by the threads of a pull."""
+    """The Authorization header for one registry, renewed when it is refused. Shared by the threads of a pull.
 
-    def __init__(self, base: str, scopes: Sequence[str], auth: Auth | None, transport: Transport) -> None:
-        self._base, self._scopes, self._transport = base, scopes, transport
+    With ``offline`` the token server is asked for an identity token too, which stands for the password later.
+    """
+
+    def __init__(
+        self, base: str, scopes: Sequence[str], auth: Auth | None, transport: Transport, offline: bool = False
+    ) -> None:
+        self._base, self._scopes, self._transport, self._offline = base, scopes, transport, offline
+        self.identity_token = ""
         self._auth = auth or Auth()
         self._lock = threading.Lock()
         self.header = f"Bearer {auth.registry_token}" if auth and auth.registry_token else ""
@@ -73,6 +79,8 @@ class Authorizer:
         secret = bool(self._auth.username or self._auth.identity_token)
         check_realm(self._base, realm, secret)
         query = [("service", challenge.get("service", "")), *(("scope", scope) for scope in self._scopes)]
+        query += [("account", self._auth.username)] if self._auth.username else []
+        query += [("offline_token", "true"), ("client_id", CLIENT)] if self._offline else []
         if self._auth.identity_token:
             response = self._refresh(realm, challenge.get("service", ""))
         else:
@@ -82,7 +90,7 @@ class Authorizer:
         return self._read_token(response, realm)
 
     def _refresh(self, realm: str, service: str) -> Response:
-        """OAuth 2: an identity token (of `docker login`) is changed for an access token."""
+        """OAuth 2: an identity token (of `docker login`) is changed for an access token (RFC 6749, section 6)."""
         form = {"service": service, "scope": " ".join(self._scopes), "client_id": CLIENT}
         form |= {"grant_type": "refresh_token", "refresh_token": self._auth.identity_token}
         headers = {"Content-Type": "application/x-www-form-urlencoded"}
@@ -96,6 +104,7 @@ class Authorizer:
         try:
             fields = Fields(parse_object(body, "token", MAX_ANSWER), "token")
             token = fields.text("token") or fields.text("access_token")
+            self.identity_token = fields.text("refresh_token") if self._offline else ""
         except Error:
             token = ""
         if not re.fullmatch(r"[\x21-\x7e]+", token):

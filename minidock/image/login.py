@@ -1,6 +1,7 @@
 """`docker login`: whether a registry takes a name and a password. Nothing is kept here; that is the client's affair.
 
-The same way in as for a pull: GET /v2/, the challenge answered (auth.py), GET /v2/ once more.
+The same way in as for a pull: GET /v2/, the challenge answered (auth.py), GET /v2/ once more. A token server may give
+an identity token for the password, to be kept in its place.
 """
 
 from __future__ import annotations
@@ -28,8 +29,8 @@ def host_of(server: str) -> str:
     return DEFAULT_DOMAIN if host in ("", "index.docker.io", "registry-1.docker.io", "docker.io") else host
 
 
-def check(server: str, auth: Auth, registries: RegistryConfig, timing: Timing) -> None:
-    """Returns if the registry takes the credentials. Raises Unauthorized, ServerError."""
+def check(server: str, auth: Auth, registries: RegistryConfig, timing: Timing) -> str:
+    """Whether the registry takes the credentials; its identity token, if any. Raises Unauthorized, ServerError."""
     failure: Error | None = None
     for endpoint in registry.endpoints(host_of(server), registries):
         if endpoint.mirror:
@@ -41,9 +42,9 @@ def check(server: str, auth: Auth, registries: RegistryConfig, timing: Timing) -
     raise ServerError(failure.message if failure else f"reach {server}: no way to it")
 
 
-def _try(endpoint: Endpoint, auth: Auth, timing: Timing) -> None:
+def _try(endpoint: Endpoint, auth: Auth, timing: Timing) -> str:
     transport = Transport(endpoint.verify, timing)
-    authorizer, url = Authorizer(endpoint.base, (), auth, transport), f"{endpoint.base}/v2/"
+    authorizer, url = Authorizer(endpoint.base, (), auth, transport, offline=True), f"{endpoint.base}/v2/"
     host = urlsplit(url).netloc
     try:
         for last in (False, True):
@@ -52,7 +53,7 @@ def _try(endpoint: Endpoint, auth: Auth, timing: Timing) -> None:
                 authorizer.answer(response, authorizer.header)
             transport.discard(response)
             if response.status == 200:
-                return
+                return authorizer.identity_token
         if response.status not in (401, 403):
             raise ServerError(f"registry {host}: it answered {response.status} to /v2/")
     except Refused as error:

@@ -68,6 +68,17 @@ class Removed:
 
 
 @dataclass(frozen=True)
+class Found:
+    """What a search found: a repository, and what its registry says of it."""
+
+    name: str
+    description: str = ""
+    stars: int = 0
+    official: bool = False
+    automated: bool = False
+
+
+@dataclass(frozen=True)
 class Auth:
     """Credentials for one registry, as the client sends them."""
 

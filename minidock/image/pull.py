@@ -10,7 +10,7 @@ written down at the end, in one transaction; what a failed pull leaves is collec
 from __future__ import annotations
 
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from minidock.db import Database
 from minidock.image import config as configs
@@ -24,9 +24,9 @@ from minidock.image.manifest import Descriptor, Manifest
 from minidock.image.model import Auth, RegistryConfig
 from minidock.image.progress import Meter, Progress, ProgressLine
 from minidock.image.records import LayerRow, Records
-from minidock.image.reference import Reference
+from minidock.image.reference import Reference, is_tag
 from minidock.image.registry import Document, Repository
-from minidock.wire.errors import InvalidArgument
+from minidock.wire.errors import InvalidArgument, NotFound
 
 AT_ONCE = 3
 MAX_NESTED = 3
@@ -64,9 +64,24 @@ class Puller:
 
     def pull(self, ref: Reference, auth: Auth | None, progress: Progress) -> str:
         """Pulls what ``ref`` names; returns the image's id. Pulls of one reference at the same time are one."""
+        ident, news = self._shared(ref, auth, progress)
+        _tell(ref, news, progress)
+        return ident
+
+    def pull_all(self, ref: Reference, auth: Auth | None, progress: Progress) -> list[str]:
+        """Pulls all tags of a repository, one after another; returns the images' ids."""
+        tags = [replace(ref, tag=tag) for tag in registry.tags(ref, self._registries, auth, self.timing) if is_tag(tag)]
+        if not tags:
+            raise NotFound(f"repository {ref.familiar_name} not found: it has no tags")
+        found = [self._shared(tagged, auth, progress) for tagged in tags]
+        _tell(ref, any(news for _, news in found), progress)
+        return [ident for ident, _ in found]
+
+    def _shared(self, ref: Reference, auth: Auth | None, progress: Progress) -> tuple[str, bool]:
         return self._flights.share((str(ref), auth), progress, lambda everyone: self._pull(ref, auth, everyone))
 
-    def _pull(self, ref: Reference, auth: Auth | None, progress: Progress) -> str:
+    def _pull(self, ref: Reference, auth: Auth | None, progress: Progress) -> tuple[str, bool]:
+        """The image's id, and whether the reference stands for another one since."""
         repository, document = registry.open_manifest(ref, self._registries, auth, self.timing)
         try:
             progress(ProgressLine(f"Pulling from {ref.path}", ref.digest or ref.tag))
@@ -79,9 +94,7 @@ class Puller:
         finally:
             repository.close()
         progress(ProgressLine(f"Digest: {document.digest}"))
-        news = "Image is up to date" if before == ident else "Downloaded newer image"
-        progress(ProgressLine(f"Status: {news} for {ref.familiar()}"))
-        return ident
+        return ident, before != ident
 
     def _examine(self, repository: Repository, document: Document) -> _Wanted:
         """Follows an index to the manifest for this machine, and gets the config."""
@@ -152,3 +165,8 @@ class Puller:
             if not ref.digest:
                 self._records.tag(ref, ident)
         return ident
+
+
+def _tell(ref: Reference, news: bool, progress: Progress) -> None:
+    said = "Downloaded newer image" if news else "Image is up to date"
+    progress(ProgressLine(f"Status: {said} for {ref.familiar()}"))

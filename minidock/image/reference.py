@@ -88,10 +88,20 @@ def parse(text: str) -> Reference:
     return reference
 
 
+def is_tag(text: str) -> bool:
+    """Whether it may stand behind a colon; what a registry lists may be anything."""
+    return _TAG.fullmatch(text) is not None
+
+
+def names_host(first: str) -> bool:
+    """Whether the first component of a name is a registry: if it can be nothing else."""
+    return "." in first or ":" in first or first == "localhost" or first.lower() != first
+
+
 def _split_domain(text: str) -> tuple[str, str]:
     """The first component is a host if it can be nothing else: with a dot, a colon or a capital, or localhost."""
     first, slash, rest = text.partition("/")
-    if slash and ("." in first or ":" in first or first == "localhost" or first.lower() != first):
+    if slash and names_host(first):
         domain, path = first, rest
     else:
         domain, path = DEFAULT_DOMAIN, text

@@ -8,9 +8,11 @@ Server errors and broken connections are tried again a few times; "no" is not. S
 from __future__ import annotations
 
 import ipaddress
+import re
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 from urllib.parse import urlsplit
 
 import urllib3
@@ -19,7 +21,7 @@ from minidock.image import digest as digests
 from minidock.image import manifest
 from minidock.image.auth import Authorizer, Refused
 from minidock.image.content import BlobWriter
-from minidock.image.http import Body, Response, Timing, Transport, Unreachable, origin
+from minidock.image.http import Body, Response, Timing, Transport, Unreachable, origin, redirected
 from minidock.image.jsonio import Fields, parse_object
 from minidock.image.manifest import Descriptor
 from minidock.image.model import Auth, RegistryConfig
@@ -31,6 +33,10 @@ HUB = "registry-1.docker.io"
 ALWAYS_INSECURE = ("127.0.0.0/8", "::1/128")
 TRANSIENT = (408, 429, 500, 502, 503, 504)
 MAX_ERROR = 64 << 10
+MAX_TAGS = 10_000  # of a repository; its list may come in as many pages
+MAX_TAG_PAGE = 4 << 20
+
+Answer = TypeVar("Answer")
 
 
 @dataclass(frozen=True)
@@ -117,6 +123,21 @@ class Repository:
             if digests.is_digest(wanted) and wanted != document.digest:
                 raise ServerError(f"manifest verification failed for digest {wanted}: got {document.digest}")
         return document
+
+    def tags(self) -> list[str]:
+        """All tags of the repository, in the registry's order; the list may come in pages."""
+        found: list[str] = []
+        url = self._url("tags/list")
+        while url:
+            response = self._checked(self._patiently("GET", url, {"Accept": "application/json"}), "tags/list")
+            following = next_page(url, response.headers.get("Link", ""))
+            body = self._transport.body(response, MAX_TAG_PAGE, "tags")
+            page = Fields(parse_object(body, "tags", MAX_TAG_PAGE), "tags").texts("tags")
+            found += page
+            if len(found) > MAX_TAGS:
+                raise ServerError(f"registry {self._host}: more than {MAX_TAGS} tags in {self._ref.familiar_name}")
+            url = following if page else ""
+        return found
 
     def small_blob(self, descriptor: Descriptor, limit: int, what: str) -> bytes:
         """A blob in memory, checked: an image config."""
@@ -254,6 +275,15 @@ class Repository:
         return "", ""
 
 
+def next_page(url: str, link: str) -> str:
+    """Where a list goes on: ``<URL>; rel="next"`` (RFC 8288), which must be the same registry's; empty at its end."""
+    found = re.match(r'\s*<([^<>]+)>\s*;.*\brel="?next\b', link)
+    following = redirected(url, found[1]) if found else ""
+    if following and origin(following) != origin(url):
+        raise ServerError(f"registry {urlsplit(url).netloc}: the next page of its list is on another host")
+    return following
+
+
 def _retry_after(response: Response) -> float:
     text = response.headers.get("Retry-After", "")
     return float(text) if text.isascii() and text.isdigit() and len(text) < 6 else 0
@@ -263,12 +293,25 @@ def open_manifest(
     ref: Reference, config: RegistryConfig, auth: Auth | None, timing: Timing
 ) -> tuple[Repository, Document]:
     """The repository by the first endpoint that serves what ``ref`` names, and that manifest or index."""
+    return _ask_in_turn(ref, config, auth, timing, lambda repository: repository.manifest(ref.digest or ref.tag))
+
+
+def tags(ref: Reference, config: RegistryConfig, auth: Auth | None, timing: Timing) -> list[str]:
+    """All tags of a repository, by the first endpoint that lists them."""
+    repository, found = _ask_in_turn(ref, config, auth, timing, Repository.tags)
+    repository.close()
+    return found
+
+
+def _ask_in_turn(
+    ref: Reference, config: RegistryConfig, auth: Auth | None, timing: Timing, ask: Callable[[Repository], Answer]
+) -> tuple[Repository, Answer]:
     failure: Error | None = None
     for endpoint in endpoints(ref.domain, config):
         repository = Repository(endpoint, ref, auth, timing)
         try:
             repository.ping()
-            return repository, repository.manifest(ref.digest or ref.tag)
+            return repository, ask(repository)
         except Error as error:
             repository.close()
             if not (endpoint.mirror or isinstance(error, Unreachable)):

@@ -4,7 +4,7 @@
     resolve list tag remove …    records.py (rows), removal.py (Docker's rules for rmi)
     pull                         pull.py, registry.py
     load import_rootfs commit    archive.py, imports.py, commit.py
-    save push login              package.py, save.py, push.py, upload.py, login.py
+    save push login search       package.py, save.py, push.py, upload.py, login.py, search.py
     lowers layers_dir            layers.py, unpack.py
 
 An image exists from the moment its row is committed, which is after all its layers are in place; whatever a crash
@@ -24,7 +24,7 @@ from minidock.db import Database, WriteFailed
 from minidock.image import archive, commit, config, digest, durable, imports, layers, reference, save
 from minidock.image.content import CHUNK, Content
 from minidock.image.layers import Layers
-from minidock.image.model import Auth, Image, ImageConfig, RegistryConfig, Removed
+from minidock.image.model import Auth, Found, Image, ImageConfig, RegistryConfig, Removed
 from minidock.image.progress import Meter, Progress, ProgressLine
 from minidock.image.records import LayerRow, Records
 from minidock.image.removal import InUse, Removal
@@ -128,6 +128,11 @@ class ImageStore:
     def pull(self, ref: str, auth: Auth | None, progress: Progress) -> Image:
         """From a registry. Pulls of one image at the same time are one pull."""
         return self.resolve(self.puller().pull(reference.parse(ref).with_default_tag(), auth, progress))
+
+    def pull_all(self, ref: str, auth: Auth | None, progress: Progress) -> builtins.list[Image]:
+        """All tags of a repository."""
+        name = reference.parse(ref)
+        return [self.resolve(ident) for ident in self.puller().pull_all(name, auth, progress)]
 
     def puller(self) -> Puller:
         """What pulls; made by the first pull, because urllib3 is 6 MB that a daemon which never pulls need not hold."""
@@ -236,11 +241,17 @@ class ImageStore:
                 self._pusher = Pusher(self._registries, self._records, self._content, self._layers, self._db)
             return self._pusher
 
-    def login(self, server: str, auth: Auth) -> None:
-        """Returns if a registry takes the credentials. Raises Unauthorized."""
+    def login(self, server: str, auth: Auth) -> str:
+        """Whether a registry takes the credentials; an identity token, if it gives one. Raises Unauthorized."""
         from minidock.image import http, login
 
-        login.check(server, auth, self._registries, http.Timing())
+        return login.check(server, auth, self._registries, http.Timing())
+
+    def search(self, term: str, limit: int, auth: Auth | None) -> builtins.list[Found]:
+        """Repositories that a registry finds for a term."""
+        from minidock.image import http, search
+
+        return search.search(term, limit, auth, self._registries, http.Timing())
 
     def _add(self, data: bytes, parsed: config.ParsedConfig, manifests: Sequence[str] = ()) -> str:
         rows = [self._layers.present(name) for name in layers.names(parsed.diff_ids)]

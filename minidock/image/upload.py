@@ -3,6 +3,7 @@
     HEAD blobs/D                     200: it is there, nothing to send
     POST blobs/uploads/?mount=D&from=R   201: the registry took it from its own repository R
     POST blobs/uploads/, PUT Location?digest=D   the whole blob in one body, streamed from the content store
+    POST, PATCH Location for each piece, PUT     the same for a registry that refuses the whole in one body
     PUT manifests/TAG                last, when all it names is there
 
 A Location may lead to another host (a storage server); the Authorization header goes to the registry only, and https
@@ -17,7 +18,7 @@ from typing import IO
 from urllib.parse import quote, urlencode, urlsplit
 
 from minidock.image import digest as digests
-from minidock.image.http import Response, Timing, Unreachable, redirected
+from minidock.image.http import Body, Response, Timing, Unreachable, redirected
 from minidock.image.manifest import Descriptor
 from minidock.image.model import Auth
 from minidock.image.progress import Meter
@@ -26,6 +27,8 @@ from minidock.image.registry import TRANSIENT, Endpoint, Repository
 from minidock.wire.errors import ServerError, Unauthorized
 
 OCTETS = "application/octet-stream"
+PIECE, LEAST_PIECE = 8 << 20, 64 << 10  # of an upload in pieces; a piece that is refused for its size is halved
+REFUSES_WHOLE = (405, 411, 413, 415, 501)
 _WITHOUT_WORDS = {
     401: "unauthorized: authentication required",
     403: "denied: requested access to the resource is denied",
@@ -40,6 +43,7 @@ class Destination(Repository):
     ) -> None:
         scopes = [f"repository:{ref.path}:pull,push", *(f"repository:{source}:pull" for source in sources)]
         super().__init__(endpoint, ref, auth, timing, scopes)
+        self._piece = 0  # the size that the registry wants pieces to have; 0 as long as it takes all at once
 
     def has(self, digest: str) -> bool:
         """Whether the repository has a blob."""
@@ -56,7 +60,7 @@ class Destination(Repository):
                 location = self._begin(blob, source)
                 if location:
                     meter.restart()
-                    self._put(location, blob, open_blob, meter)
+                    self._upload(location, blob, open_blob, meter)
                 return not location
             except Unreachable as error:
                 if pause is None:
@@ -78,15 +82,49 @@ class Destination(Repository):
             raise ServerError(f"registry {self._host}: it does not say where to upload to")
         return redirected(url, location)
 
-    def _put(self, location: str, blob: Descriptor, open_blob: Callable[[], IO[bytes]], meter: Meter) -> None:
+    def _upload(self, location: str, blob: Descriptor, open_blob: Callable[[], IO[bytes]], meter: Meter) -> None:
+        """All at once; in pieces once the registry has refused that. Raises Unreachable for what may be tried again."""
+        if self._piece:
+            with open_blob() as file:
+                location = self._send_pieces(location, blob, file, meter)
+            self._finish(self._put(location, blob, 0, b""))
+            return
+        response = self._put(location, blob, blob.size, lambda: _Counted(open_blob(), meter.add))
+        if response.status in REFUSES_WHOLE:
+            self._transport.discard(response)
+            self._piece = PIECE
+            raise Unreachable(f"it refuses {blob.size} bytes at once with {response.status}")
+        self._finish(response)
+
+    def _put(self, location: str, blob: Descriptor, size: int, body: Body) -> Response:
         separator = "&" if urlsplit(location).query else "?"
         url = f"{location}{separator}digest={quote(blob.digest, safe='')}"
-        headers = {"Content-Type": OCTETS, "Content-Length": str(blob.size)}
-        response = self._authorized("PUT", url, headers, lambda: _Counted(open_blob(), meter.add))
+        return self._authorized("PUT", url, {"Content-Type": OCTETS, "Content-Length": str(size)}, body)
+
+    def _send_pieces(self, location: str, blob: Descriptor, file: IO[bytes], meter: Meter) -> str:
+        """One request a piece, in order; the address at which the upload is to be finished."""
+        sent = 0
+        while sent < blob.size:
+            piece = file.read(self._piece)
+            span = f"{sent}-{sent + len(piece) - 1}"
+            headers = {"Content-Type": OCTETS, "Content-Length": str(len(piece)), "Content-Range": span}
+            response = self._authorized("PATCH", location, headers, piece)
+            if response.status == 413 and self._piece > LEAST_PIECE:
+                self._transport.discard(response)
+                self._piece //= 2
+                file.seek(sent)
+                continue
+            self._finish(response, 202)
+            location = redirected(location, response.headers.get("Location") or location)
+            sent += len(piece)
+            meter.add(len(piece))
+        return location
+
+    def _finish(self, response: Response, wanted: int = 201) -> None:
         if response.status in TRANSIENT:
             self._transport.discard(response)
             raise Unreachable(f"it answered {response.status}")
-        self._allowed(response, 201)
+        self._allowed(response, wanted)
         self._transport.discard(response)
 
     def put_manifest(self, tag: str, document: bytes, media_type: str) -> None:

@@ -38,7 +38,7 @@ from minidock.engine.requests import (
     WaitResult,
 )
 from minidock.engine.statistics import Sample
-from minidock.image.model import Auth, History, Image, ImageConfig, Removed
+from minidock.image.model import Auth, Found, History, Image, ImageConfig, Removed
 from minidock.image.progress import Progress, ProgressLine
 from minidock.wire import frames, times
 from minidock.wire.errors import Conflict, ExecFailed, Forbidden, InvalidArgument, NotFound, NotModified
@@ -132,6 +132,9 @@ class Images:
             return self.busybox
         raise NotFound(f"No such image: {name if ':' in name.rpartition('/')[2] else name + ':latest'}")
 
+    def of_container(self, ident: str) -> Image:
+        return self.resolve(ident)
+
     def list(self) -> builtins.list[Image]:
         return [self.busybox]
 
@@ -159,6 +162,21 @@ class Volumes:
     def remove(self, name: str, force: bool) -> None:
         if self.get(name):
             raise Conflict(f"remove {name}: volume is in use - [{WEB}]")
+
+
+class Distribution:
+    """Registries: all tags come as one image does; a search knows one tool."""
+
+    def __init__(self, engine: FakeEngine) -> None:
+        self._engine = engine
+
+    async def pull_all(self, reference: str, auth: Auth | None, progress: Progress) -> list[Image]:
+        self._engine.note("all tags")
+        return [await self._engine.pull(reference, auth, progress)]
+
+    async def search(self, term: str, limit: int, auth: Auth | None, fits: Callable[[Found], bool]) -> list[Found]:
+        self._engine.note("search", term, limit, auth)
+        return [one for one in (Found("tool", "A tool", 12, official=True), Found("me/tool")) if fits(one)]
 
 
 class Upkeep:
@@ -202,7 +220,7 @@ class FakeEngine:
         self.images, self.volumes, self.events = Images(), Volumes(), Events()
         self.updates = self.statistics = self.housekeeping = Upkeep(self)
         self.calls: list[tuple[Any, ...]] = []
-        self.networks, self.endpoints = Networks(self.note), Endpoints(self)
+        self.networks, self.endpoints, self.distribution = Networks(self.note), Endpoints(self), Distribution(self)
         self.waits: list[asyncio.Future[WaitResult]] = []
         self.gate = threading.Event()  # what a slow call waits for
         self.log = [LogEntry(1, BORN, b"out\n"), LogEntry(2, BORN + 1, b"err\n")]

@@ -97,6 +97,11 @@ ANSWERS: list[tuple[str, str, Any, int, str]] = [
     ("DELETE", "/images/127.0.0.1:5000/team/tool:1", b"", 200, ""),
     ("DELETE", "/images/nosuch", b"", 404, "No such image: nosuch:latest"),
     ("POST", "/images/create", b"", 400, "invalid reference format"),
+    ("GET", "/images/search?term=tool", b"", 200, ""),
+    ("GET", "/images/search?term=tool&limit=101", b"", 400, "Limit 101 is outside the range of [1, 100]"),
+    ("GET", "/images/search?term=tool&limit=-1", b"", 400, "Limit -1 is outside the range of [1, 100]"),
+    ("GET", "/images/search?term=x&filters=%7B%22stars%22%3A%5B%22many%22%5D%7D", b"", 400, "invalid filter 'stars="),
+    ("GET", "/images/search?term=x&filters=%7B%22bogus%22%3A%5B%22many%22%5D%7D", b"", 400, "invalid filter 'bogus'"),
     ("POST", "/images/create?fromSrc=http%3A%2F%2Fx", b"", 501, "import from a URL"),
     ("POST", "/images/create?fromImage=x&platform=plan9/mips", b"", 501, "plan9/mips"),
     # volumes, networks

@@ -358,6 +358,16 @@ def test_pull_streams_its_lines(api: Harness) -> None:
     assert api.engine.calls == [("pull", "docker.io/library/busybox:latest", None)]
 
 
+def test_a_repository_without_a_tag_means_all_of_them(api: Harness) -> None:
+    """As dockerd takes it; clients that mean `latest` say so. A colon at the end is docker's own slip of old."""
+    for name in ("busybox", "127.0.0.1:5000/busybox:"):
+        api.request("POST", f"/images/create?fromImage={name}")
+    assert [call[0] for call in api.engine.calls] == ["all tags", "pull"] * 2
+    api.engine.calls.clear()
+    api.request("POST", "/images/create?fromImage=busybox:1")
+    assert api.engine.calls == [("pull", "busybox:1", None)]
+
+
 def test_ten_thousand_figures_become_few_lines(api: Harness) -> None:
     api.engine.pull_lines = [ProgressLine("Downloading", "abc", count, 10_000) for count in range(10_001)]
     rows = lines(api.request("POST", "/images/create?fromImage=busybox").body)

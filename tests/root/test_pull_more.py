@@ -17,12 +17,15 @@ import zstandard
 
 from minidock.image import decompress
 from minidock.image.http import Timing
+from minidock.wire.errors import Error
 from tests.support import images as made
+from tests.support import registries
 from tests.support.daemon import Daemon
 from tests.support.images import Images, file, tar
 from tests.support.registries import FakeRegistry, Reply, Request, fake_registry
 
 BUILD = Path(__file__).parents[2] / "rootfs/build"
+BUSYBOX = f"docker-archive:{BUILD}/busybox.tar:busybox:latest"
 QUICK = Timing(connect=1, read=0.3, window=0.5, window_bytes=100, attempts=2, pause=0.01, longest_pause=0.05)
 BASE = tar(file("base", b"B" * 100_000))
 TOP = tar(file("top", b"T" * 1000))
@@ -95,6 +98,74 @@ def test_zstd_layers(images: Images, fake: FakeRegistry) -> None:
     image = images.pull(f"{fake.host}/z:1")
     assert (images.store.layers_dir / images.store.lowers(image)[0] / "base").read_bytes() == b"B" * 100_000
     assert digest.encode() in b"".join(images.store.save([image.tags[0]]))
+
+
+# -- all tags of a repository
+
+
+def paged(fake: FakeRegistry, pages: dict[str, tuple[list[str], str]]) -> None:
+    """`pages`: query → the tags of that page, and the link to the next."""
+
+    def hook(request: Request) -> Reply | None:
+        path, _, query = request.path.partition("?")
+        if path != "/v2/x/tags/list" or query not in pages:
+            return None
+        tags, link = pages[query]
+        headers = {"Link": f'<{link}>; rel="next"'} if link else {}
+        return Reply(body=json.dumps({"name": "x", "tags": tags}).encode(), headers=headers)
+
+    fake.hook = hook
+
+
+def test_all_tags_come_in_pages(images: Images, fake: FakeRegistry) -> None:
+    """Each tag reports itself, the end is told once; what is in the list and can be no tag is left out."""
+    for tag in ("2", "3"):
+        fake.publish("x", tag, [BASE, tar(file("own", tag.encode()))])
+    paged(fake, {"": (["1", "2"], "/v2/x/tags/list?last=2&n=2"), "last=2&n=2": (["3", "../evil"], "")})
+    found = images.store.pull_all(f"{fake.host}/x", None, images.say)
+    assert sorted(name for image in found for name in image.tags) == [f"{fake.host}/x:{tag}" for tag in "123"]
+    assert [line.id for line in images.lines if line.status == "Pulling from x"] == ["1", "2", "3"]
+    ends = [line for line in images.statuses() if line.startswith("Status")]
+    assert ends == [f"Status: Downloaded newer image for {fake.host}/x"]
+    images.lines.clear()
+    images.store.pull_all(f"{fake.host}/x", None, images.say)
+    assert images.statuses()[-1] == f"Status: Image is up to date for {fake.host}/x"
+
+
+@pytest.mark.parametrize(
+    ("pages", "says"),
+    [
+        ({"": ([], "")}, "repository .*/x not found: it has no tags"),
+        ({"": (["1"], "http://127.0.0.1:1/v2/x/tags/list")}, "the next page of its list is on another host"),
+        ({"": (["1"] * 9_000, "?last=1"), "last=1": (["1"] * 9_000, "")}, "more than 10000 tags"),
+        ({}, "not found: manifest unknown"),
+    ],
+)
+def test_a_list_of_tags_that_is_none(
+    images: Images, fake: FakeRegistry, pages: dict[str, tuple[list[str], str]], says: str
+) -> None:
+    paged(fake, pages)
+    with pytest.raises(Error, match=says):
+        images.store.pull_all(f"{fake.host}/x", None, images.say)
+    assert images.left() == made.NOTHING
+
+
+@pytest.mark.registry
+@pytest.mark.docker_cli
+def test_pull_and_push_of_all_tags(fresh_daemon: Daemon, tmp_path: Path) -> None:
+    """The flag -a of both clients, there and back again; a repository's name alone means all to the API only."""
+    enter = fresh_daemon.netns.enter
+    with registries.real_registry(tmp_path / "registry", 5000, enter) as host:
+        for tag in ("1", "2"):
+            registries.fill(host, BUSYBOX, f"all:{tag}", enter)
+        for cli in (fresh_daemon.cli, fresh_daemon.docker):
+            assert cli.ok("pull", "-a", f"{host}/all").endswith(f"{host}/all")
+            assert sorted(cli.ok("images", "--format", "{{.Tag}}", f"{host}/all").split()) == ["1", "2"]
+            told = cli.ok("push", "-a", f"{host}/all")
+            assert "1: digest: sha256:" in told and "2: digest: sha256:" in told
+            assert "tag can't be used with --all-tags/-a" in cli("pull", "-a", f"{host}/all:1").err
+            assert f"{host}/all:latest not found" in cli("pull", f"{host}/all").err
+            cli.ok("rmi", f"{host}/all:1", f"{host}/all:2")
 
 
 # -- many layers

@@ -1,7 +1,7 @@
-"""`docker push`: to Debian's docker-registry and to one of ours that wants something, and login to both kinds.
+"""`docker push`: to Debian's docker-registry and to one of ours that wants something.
 
 What left the first registry must be in the second with equal digests, told by skopeo. The faults: tests below "what
-goes wrong". The credentials of the client: unit/test_credentials.py.
+goes wrong". Who may push at all: test_login.py.
 """
 
 from __future__ import annotations
@@ -10,11 +10,13 @@ import base64
 import json
 import subprocess
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
+from minidock.image import upload
 from minidock.image.http import Timing
 from minidock.image.model import Auth
 from minidock.wire.errors import Error, InvalidArgument, NotFound, ServerError, Unauthorized
@@ -46,6 +48,7 @@ class Shelf:
 
     def __init__(self, registry: FakeRegistry) -> None:
         self.registry, self.password, self.fails = registry, "", 0
+        self.limit, self.half = 0, b""  # the most bytes of one request, and what has come of an upload in pieces
         registry.hook = self
 
     def __call__(self, request: Request) -> Reply | None:
@@ -58,6 +61,15 @@ class Shelf:
             if mount in self.registry.blobs:
                 return Reply(201, headers={"Location": "/v2/x"})
             return Reply(202, headers={"Location": parts.path + "one?state=a"})
+        if self.limit and len(request.body) > self.limit:
+            return Reply(413)
+        if request.method == "PATCH":
+            assert request.headers["content-range"] == f"{len(self.half)}-{len(self.half) + len(request.body) - 1}"
+            self.half += request.body
+            return Reply(202, headers={"Location": f"{parts.path}?state=a{len(self.half)}"})
+        if request.method == "PUT" and "/uploads/" in parts.path and self.half:
+            assert f"state=a{len(self.half)}&" in parts.query and not request.body
+            request, self.half = replace(request, body=self.half), b""
         if request.method == "PUT" and "/uploads/" in parts.path:
             self.fails -= 1
             if self.fails >= 0:
@@ -167,6 +179,22 @@ def test_an_upload_that_fails_is_begun_again(images: Images, shelf: Shelf) -> No
         pushed(images, f"{shelf.registry.host}/x:1")
 
 
+def test_a_registry_that_wants_pieces(images: Images, shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is too much at once goes in pieces, halved until they fit; each follows the Location of the one before."""
+    monkeypatch.setattr(upload, "PIECE", 100_000)
+    monkeypatch.setattr(upload, "LEAST_PIECE", 1000)
+    shelf.limit = 30_000
+    images.load(docker_archive([BASE], [f"{shelf.registry.host}/x:1"]))
+    assert "Pushed" in pushed(images, f"{shelf.registry.host}/x:1")
+    assert BASE in shelf.registry.blobs.values()
+    pieces = [len(request.body) for request in shelf.registry.requests if request.method == "PATCH"]
+    assert pieces[:7] == [100_000, 50_000, *[25_000] * 4, len(BASE) - 100_000]
+    shelf.registry.blobs.clear()
+    shelf.limit = 500
+    with pytest.raises(ServerError, match="it answered 413"):
+        pushed(images, f"{shelf.registry.host}/x:1")
+
+
 def test_mounted_from_where_it_came(images: Images, shelf: Shelf) -> None:
     host = shelf.registry.host
     shelf.registry.publish("a", "1", [BASE, TOP])
@@ -218,45 +246,3 @@ def test_credentials_stay_with_the_registry(images: Images, shelf: Shelf) -> Non
 
 def _skopeo(*arguments: str) -> str:
     return subprocess.run(["skopeo", *arguments], check=True, capture_output=True, text=True).stdout
-
-
-AUTHORIZED = """
-import base64, http.server, sys
-class Handler(http.server.BaseHTTPRequestHandler):
-    def do_GET(self):
-        good = self.headers.get("Authorization") == "Basic " + base64.b64encode(b"me:secret").decode()
-        self.send_response(404 if good and len(self.path) > 4 else 200 if good else 401)
-        self.send_header("WWW-Authenticate", 'Basic realm="x"')
-        self.send_header("Content-Length", "0")
-        self.end_headers()
-    def log_message(self, *_):
-        pass
-server = http.server.HTTPServer(("127.0.0.1", 5001), Handler)
-print("up", flush=True)
-server.serve_forever()
-"""
-
-
-@pytest.mark.docker_cli
-def test_login_and_logout(fresh_daemon: Daemon) -> None:
-    """The registry decides; a wrong password is one line; what was kept goes along with a pull."""
-    enter, minidock = fresh_daemon.netns.enter, fresh_daemon.cli
-    command = [*enter, "python3", "-c", AUTHORIZED]
-    with subprocess.Popen(command, stdout=subprocess.PIPE) as server:
-        assert server.stdout and server.stdout.readline() == b"up\n"
-        try:
-            wrong = minidock("login", "-u", "me", "--password-stdin", "127.0.0.1:5001", stdin="wrong\n")
-            assert wrong.code == 1
-            assert wrong.err == "minidock: login to 127.0.0.1:5001: unauthorized: incorrect username or password\n"
-            assert "denied" in minidock("pull", "127.0.0.1:5001/x").err
-            done = minidock("login", "-u", "me", "--password-stdin", "127.0.0.1:5001", stdin="secret\n")
-            assert (done.code, done.out) == (0, "Login Succeeded\n") and "stored unencrypted" in done.err
-            assert "manifest for 127.0.0.1:5001/x:latest not found" in minidock("pull", "127.0.0.1:5001/x").err
-            assert minidock.ok("logout", "127.0.0.1:5001") == "Removing login credentials for 127.0.0.1:5001"
-            assert "denied" in minidock("pull", "127.0.0.1:5001/x").err
-            docker = fresh_daemon.docker("login", "-u", "me", "--password-stdin", "127.0.0.1:5001", stdin="wrong")
-            assert docker.code == 1 and "incorrect username or password" in docker.err
-            right = fresh_daemon.docker.ok("login", "-u", "me", "--password-stdin", "127.0.0.1:5001", stdin="secret")
-            assert "Login Succeeded" in right
-        finally:
-            server.kill()
