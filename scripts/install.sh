@@ -22,6 +22,12 @@ as_root mkdir -p "$prefix/bin" "$prefix/share/doc/minidock"
 as_root ln -sf "$home/bin/minidock" "$home/bin/minidockd" "$prefix/bin/"
 as_root install -m 644 README.md CHANGELOG.md LICENSE "$prefix/share/doc/minidock/"
 
+say "shell completion for bash, zsh and fish"
+for shell in "${!completions[@]}"; do
+    as_root mkdir -p "$(dirname "$prefix/${completions[$shell]}")"
+    "$home/bin/minidock" completion "$shell" | as_root tee "$prefix/${completions[$shell]}" >/dev/null
+done
+
 getent group minidock >/dev/null || as_root groupadd --system minidock
 if [ -d "$units" ]; then
     for unit in minidock.service minidock.socket; do

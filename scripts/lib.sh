@@ -15,6 +15,14 @@ tools=$top/.cache/tools            # programs that only the tests need, unpacked
     logfile=/var/log/minidockd.log
 }
 
+# Where each shell looks for the completion of a command, below the prefix. Read by install.sh and uninstall.sh.
+# shellcheck disable=SC2034
+declare -A completions=(
+    [bash]=share/bash-completion/completions/minidock
+    [zsh]=share/zsh/site-functions/_minidock
+    [fish]=share/fish/vendor_completions.d/minidock.fish
+)
+
 say() { printf 'minidock: %s\n' "$*"; }
 warn() { printf 'minidock: %s\n' "$*" >&2; }
 die() { warn "$*"; exit 1; }

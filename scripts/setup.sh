@@ -51,6 +51,8 @@ test_packages() {
     want_program skopeo skopeo
     want_program strace strace
     want_program docker-compose docker-compose
+    want_program zsh zsh
+    want_program fish fish
 }
 
 install_missing() {

@@ -18,5 +18,6 @@ for command in minidock minidockd; do
     [ "$(readlink "$prefix/bin/$command" || true)" != "$prefix/lib/minidock/bin/$command" ] ||
         as_root rm -f "$prefix/bin/$command"
 done
+for file in "${completions[@]}"; do as_root rm -f "$prefix/$file"; done
 as_root rm -rf "$prefix/lib/minidock" "$prefix/share/doc/minidock"
 say "uninstalled; images, containers and volumes are still in /var/lib/minidock, the group minidock still exists"

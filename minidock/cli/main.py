@@ -78,6 +78,7 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
     "How it works": {
         "plan": ("plan", "Show the kernel steps that a start would take"),
         "doctor": ("doctor", "Check what this machine offers to containers"),
+        "completion": ("completion", "Print the completion script for bash, zsh or fish"),
         "version": ("system", "Show the versions of client and daemon"),
         "info": ("system", "Display system-wide information"),
     },
@@ -93,10 +94,20 @@ class App(click.Group):
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         module = _MODULES.get(cmd_name)
+        if module is None and ctx.resilient_parsing:
+            return None
         if module is None:
             raise click.UsageError(f"unknown command: {cmd_name}", ctx)
         found = getattr(__import__(f"minidock.cli.{module}", fromlist=["*"]), f"{cmd_name}_command")
         return found if isinstance(found, click.Command) else None
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[Any]:
+        """The commands, from the table: click would import them all."""
+        from click.shell_completion import CompletionItem
+
+        table = {name: text for group in COMMANDS.values() for name, (_, text) in group.items()}
+        found = [CompletionItem(name, help=text) for name, text in table.items() if name.startswith(incomplete)]
+        return [*found, *click.Command.shell_complete(self, ctx, incomplete)]
 
     def format_help(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         formatter.write("Usage:  minidock [OPTIONS] COMMAND\n\nA container engine small enough to be read\n")
@@ -199,12 +210,20 @@ def _open_standard_streams() -> None:
             setattr(sys, name, open(fd, mode, closefd=False))  # noqa: SIM115
 
 
+def complete() -> int:
+    """Answers a shell's completion script."""
+    from minidock.cli.completion import answer
+
+    answer(cli)
+    return 0
+
+
 def main() -> NoReturn:
     """The entry point. Leaves without the interpreter's own farewell, which takes half as long as its start."""
     _open_standard_streams()
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
-    code = cli.run(sys.argv[1:])
+    code = complete() if "_MINIDOCK_COMPLETE" in os.environ else cli.run(sys.argv[1:])
     with suppress(OSError):  # a full disk or a closed pipe has been told already
         sys.stdout.flush()
         sys.stderr.flush()

@@ -26,7 +26,7 @@ class Noun(click.Group):
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         found = super().get_command(ctx, cmd_name)
-        if found is None:
+        if found is None and not ctx.resilient_parsing:
             raise click.UsageError(f"unknown command: {ctx.command_path} {cmd_name}", ctx)
         return found
 

@@ -99,7 +99,7 @@ def flag(*names: str, help: str, default: bool = False, **attributes: Any) -> Ca
 
 def value(*names: str, help: str, metavar: str = "string", **attributes: Any) -> Callable[[Function], Function]:
     """Declares an option with a value; ``multiple=True`` for a list."""
-    return click.option(*names, cls=Value, metavar=metavar, help=help, **attributes)
+    return click.option(*names, cls=Value, metavar=metavar, help=help, shell_complete=_complete, **attributes)
 
 
 def _negative(long: str) -> str:
@@ -122,6 +122,11 @@ class Verb(click.Command):
         super().__init__(name, add_help_option=False, **attributes)
         self.params.append(help_flag())
 
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[Any]:
+        """The flags, without those that only spell a ``=false`` out."""
+        hidden = {name for parameter in self.params for name in parameter.secondary_opts}
+        return [item for item in super().shell_complete(ctx, incomplete) if item.value not in hidden]
+
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         options = [parameter for parameter in self.params if isinstance(parameter, click.Option)]
         ctx.allow_extra_args = True
@@ -130,7 +135,7 @@ class Verb(click.Command):
         except click.UsageError as error:
             error.ctx = error.ctx or ctx
             raise
-        if ctx.args:
+        if ctx.args and not ctx.resilient_parsing:
             raise click.UsageError("too many arguments", ctx)
         return ctx.args
 
@@ -167,7 +172,14 @@ def verb(name: str, cls: type[Verb] = Verb, **attributes: Any) -> Callable[[Func
 
 def argument(name: str, metavar: str, **attributes: Any) -> Callable[[Function], Function]:
     """Declares a positional argument, shown as ``metavar``."""
-    return click.argument(name, metavar=metavar, type=click.UNPROCESSED, **attributes)
+    return click.argument(name, metavar=metavar, type=click.UNPROCESSED, shell_complete=_complete, **attributes)
+
+
+def _complete(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[Any]:
+    """What could stand here, for a shell; imported when one asks."""
+    from minidock.cli.completers import complete
+
+    return complete(context, parameter, incomplete)
 
 
 def argument_count(command: click.Command) -> str:

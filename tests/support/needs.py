@@ -135,6 +135,8 @@ NEEDS: dict[str, tuple[str, Callable[[], str | None]]] = {
     "compose_2": ("docker-compose 2, as in Debian 13", _program_of("docker-compose", "2")),
     "registry": ("Debian's docker-registry, and skopeo to fill it", _registry),
     "strace": ("strace, to look and to inject faults", _program("strace")),
+    "zsh": ("zsh, to complete in", _program("zsh")),
+    "fish": ("fish, to complete in", _program("fish")),
     "apparmor": ("AppArmor", _apparmor),
     "cap_sys_resource": ("CAP_SYS_RESOURCE", _capability(CAP_SYS_RESOURCE, "CAP_SYS_RESOURCE")),
 }
