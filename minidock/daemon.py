@@ -78,6 +78,13 @@ _CONFIG_KEYS = {
 @click.option("-G", "--group", default="minidock", show_default=True, help="Group of the unix socket.")
 @click.option("-p", "--pidfile", type=click.Path(path_type=Path), help="File to write the daemon's pid to.")
 @click.option("--bip", default="", help="Address of the bridge with its prefix (default: one that is free).")
+@click.option(
+    "--ready-sandboxes",
+    type=click.IntRange(0, 64),
+    default=3,
+    show_default=True,
+    help="Network sandboxes to hold ready for containers that are yet to start.",
+)
 @click.option("-b", "--bridge", default="minidock0", show_default=True, help='Bridge to use; "none" for no bridge.')
 @click.option("--registry-mirror", multiple=True, help="Registry mirror for Docker Hub images; repeatable.")
 @click.option("--insecure-registry", multiple=True, help="Registry to talk to by HTTP or without checks; repeatable.")
@@ -162,6 +169,7 @@ class _Daemon:
             flags["group"],
             flags["registry_mirror"],
             flags["insecure_registry"],
+            flags["ready_sandboxes"],
         )
         self._stop = asyncio.Event()
 

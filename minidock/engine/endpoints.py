@@ -10,12 +10,12 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from minidock.engine import codec, network_requests
 from minidock.engine.config import Config, EndpointWish, HostConfig
@@ -24,12 +24,15 @@ from minidock.engine.names import Resolvers, named, resolv_conf
 from minidock.engine.network_requests import NetworkRecord
 from minidock.engine.networks import Networks
 from minidock.engine.parts import Parts
+from minidock.engine.refill import Refill
 from minidock.engine.requests import CreateRequest
 from minidock.network import user, veth
 from minidock.network.leases import Lease, Leases, Wish
-from minidock.network.sandbox import Endpoint, isolated_netns
-from minidock.wire.errors import Conflict, Error, Forbidden, InvalidArgument, NotFound
+from minidock.network.ready import Ready
+from minidock.network.sandbox import Endpoint, Sandbox, isolated_netns
+from minidock.wire.errors import Conflict, Error, Forbidden, InvalidArgument, NotFound, Unavailable
 
+T = TypeVar("T")
 SHARED = "container:"
 _MOST_INTERFACES = 64
 
@@ -49,6 +52,7 @@ class Endpoints:
         self._parts = parts
         self._networks = networks
         self.resolvers = Resolvers(parts, networks)
+        self.refill = Refill(Ready(parts.bridge, parts.settings.ready_sandboxes))
 
     # ---- create -----------------------------------------------------------------------------------------------------
 
@@ -116,7 +120,7 @@ class Endpoints:
         found = [(self._networks.find(name), wish) for name, wish in wishes.items()]
         undo.push_async_callback(asyncio.to_thread, self.release, container.id)
         if wishes.keys() == {"bridge"}:
-            sandbox = await asyncio.to_thread(self._parts.the_bridge().claim, container.id, found[0][1].mac_address)
+            sandbox = await self._default(container.id, found[0][1].mac_address)
             fds.callback(os.close, sandbox.netns_fd)
             return Joined([sandbox.netns_fd], {"bridge": _record("bridge", sandbox.endpoint)})
         fd = await asyncio.to_thread(isolated_netns)
@@ -128,6 +132,21 @@ class Endpoints:
         undo.callback(self.resolvers.close, container.id)
         await self.resolvers.update(container, list(endpoints), fd)
         return Joined([fd], endpoints)
+
+    async def _default(self, container_id: str, mac: str) -> Sandbox:
+        """A sandbox on the default bridge, one that is ready or a new one."""
+        if not mac and (sandbox := self.refill.take(container_id)):
+            return sandbox
+        return await self._with_room(lambda: self._parts.the_bridge().claim(container_id, mac))
+
+    async def _with_room(self, claim: Callable[[], T]) -> T:
+        """Runs ``claim`` in a thread; once more if it finds no address and some are held by ready sandboxes."""
+        try:
+            return await asyncio.to_thread(claim)
+        except Unavailable:
+            if not await self.refill.make_room():
+                raise
+        return await asyncio.to_thread(claim)
 
     def _shared(self, mode: str) -> int:
         other = self._parts.containers.get(mode.removeprefix(SHARED))
@@ -144,7 +163,7 @@ class Endpoints:
         spec = self._networks.raised(network)
         async with self._networks.changing:
             self._networks.raised(network)
-            lease = await asyncio.to_thread(self._claim, container, network, wish)
+            lease = await self._with_room(lambda: self._claim(container, network, wish))
         end = await asyncio.to_thread(user.plug, spec, lease, interface, namespace)
         return _record(network.name, end)
 

@@ -82,6 +82,7 @@ class Engine:
         self._parts.trash.empty()
         await asyncio.to_thread(self.networks.restore)
         await restore(self._parts, self._lifecycle, self.endpoints)
+        self.endpoints.refill.begin()
 
     async def close(self) -> None:
         """At the daemon's end: containers stay, their monitors keep them."""
@@ -97,6 +98,7 @@ class Engine:
             if live.monitor:
                 live.monitor.close()
         self.endpoints.resolvers.close_all()
+        await self.endpoints.refill.close()
         await asyncio.to_thread(self._parts.trash.close)
 
     # Containers
@@ -343,9 +345,17 @@ class Engine:
         return await asyncio.to_thread(doctor.checks, settings.data_root, settings.bridge, settings.group)
 
     async def leaks(self) -> list[Leftover]:
-        """What is on the machine in our name and belongs to nobody; the next start of the daemon takes it away."""
+        """What is on the machine in our name and belongs to nobody; the next start of the daemon takes it away.
+
+        Named is what two looks find: between a row and its kernel object anything may be on its way.
+        """
+        found = await self._look()
+        again = {(one.kind, one.name) for one in await self._look()} if found else set()
+        return [one for one in found if (one.kind, one.name) in again]
+
+    async def _look(self) -> list[Leftover]:
         parts = self._parts
-        alive = parts.containers.in_use() | leftovers.busy(parts)
+        alive = parts.containers.in_use() | leftovers.busy(parts) | self.endpoints.refill.owners
         found = await asyncio.to_thread(leftovers.find, parts, self.endpoints, alive)
         return [*found, *leftovers.monitors(parts, alive | self._execs.running())]
 

@@ -19,6 +19,7 @@ from pathlib import Path
 from minidock.engine.endpoints import Endpoints
 from minidock.engine.parts import Parts
 from minidock.network import user, veth
+from minidock.network.leases import READY
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,8 @@ def _leases(parts: Parts, endpoints: Endpoints, alive: set[str]) -> Iterator[Lef
         found.setdefault(row["container"], []).append(row["address"])
     for ident in sorted(found.keys() - alive):
         name = f"{', '.join(found[ident])} of {ident[:12]}"
-        yield Leftover("lease", name, "that container does not run", functools.partial(endpoints.release, ident))
+        why = "the daemon that held it ready is gone" if ident.startswith(READY) else "that container does not run"
+        yield Leftover("lease", name, why, functools.partial(endpoints.release, ident))
 
 
 def _links(parts: Parts) -> Iterator[Leftover]:

@@ -23,6 +23,7 @@ class Settings:
     group: str = "minidock"
     mirrors: tuple[str, ...] = ()
     insecure_registries: tuple[str, ...] = ()
+    ready_sandboxes: int = 0
 
     @property
     def instance(self) -> str:

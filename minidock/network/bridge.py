@@ -26,7 +26,7 @@ from minidock.linux.netlink import Link, Netlink
 from minidock.linux.reason import reason
 from minidock.network import etc, firewall, veth
 from minidock.network.bridging import hint, mtu_of_default_route, one_at_a_time, settle, switch_on_forwarding
-from minidock.network.leases import Leases, Wish, choose_gateway, conflicting, mac_of, overlapping
+from minidock.network.leases import READY, Leases, Wish, choose_gateway, conflicting, mac_of, overlapping
 from minidock.network.sandbox import Endpoint, Sandbox
 from minidock.wire.errors import Conflict, InvalidArgument, Unavailable
 from minidock.wire.names import new_id
@@ -136,7 +136,8 @@ class Bridge:
     def _live(self, links: dict[str, Link], row: _Row) -> list[str]:
         """Containers that hold a lease and are plugged in; a lease alone may be left from before a reboot."""
         leases = self._leases(row).all()
-        return [held for held, lease in leases.items() if veth.port_name(lease.endpoint) in links]
+        there = [held for held, lease in leases.items() if veth.port_name(lease.endpoint) in links]
+        return [held for held in there if not held.startswith(READY)]  # those go with the daemon that made them
 
     def _retire(self, kernel: Netlink, links: dict[str, Link], row: _Row, gateway: IPv4Interface) -> None:
         """Removes the bridge as it was, for one of another name or subnet; refused while containers are on it."""
@@ -183,6 +184,14 @@ class Bridge:
         except OSError as error:
             self.release(container_id)
             raise Unavailable(f"plug into bridge {self.name}: {reason(error)}", hint(error)) from error
+
+    def hand_over(self, owner: str, container_id: str) -> bool:
+        """Makes what ``claim`` made for ``owner`` the container's; False if one has no lease or the other has one."""
+        return self._leases(self._ready().row).hand_over(owner, container_id)
+
+    def forget(self, owner: str) -> None:
+        """Gives back a lease whose cable goes by itself, with a namespace that nothing holds any more."""
+        self._leases(self._ready().row).release(owner)
 
     def release(self, container_id: str) -> None:
         """Unplugs the container and gives its address back; what is gone already is fine.

@@ -30,6 +30,10 @@ CANDIDATES = tuple(
 """Where to look for a subnet, in this order; away from docker0 (172.17.0.0/16) and its default pools before 172.30."""
 
 
+READY = "ready-"
+"""How the names begin in which sandboxes that no container has yet (ready.py) hold their leases."""
+
+
 @dataclass(frozen=True)
 class Lease:
     """An address of a network in the hands of a container."""
@@ -76,6 +80,16 @@ class Leases:
                 (self._network, str(address), container_id, lease.endpoint, lease.mac),
             )
         return lease
+
+    def hand_over(self, owner: str, container_id: str) -> bool:
+        """Makes one owner's lease another's; False if there is none, or the other has one of its own."""
+        with self._db.transaction(durable=False) as connection:
+            held = self.all()
+            if owner not in held or container_id in held:
+                return False
+            sql = "UPDATE leases SET container = ? WHERE network = ? AND container = ?"
+            connection.execute(sql, (container_id, self._network, owner))
+        return True
 
     def release(self, container_id: str) -> None:
         """Gives the address back; a container without a lease is fine."""

@@ -135,7 +135,8 @@ def _holders(daemon: Daemon) -> tuple[set[str], set[str]]:
     cgroups = {path.name for base in daemon.cgroups() for path in base.iterdir() if len(path.name) == 64}
     database = sqlite3.connect(f"file:{daemon.data_root}/minidock.db?mode=ro", uri=True)
     try:
-        return cgroups, {row[0] for row in database.execute("SELECT container FROM leases")}
+        sql = "SELECT container FROM leases WHERE container NOT LIKE 'ready-%'"
+        return cgroups, {row[0] for row in database.execute(sql)}
     finally:
         database.close()
 

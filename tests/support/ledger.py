@@ -2,8 +2,10 @@
 
 Wrapped around every root test by ../conftest.py, and around each fresh daemon. An entry is a line that names the thing
 as a person would look for it, kept in groups (mounts, namespaces, links, rules, cgroups, processes, objects, leases,
-keys, the daemon's fds and threads). What goes away a moment after the API has answered (trash, dying processes) gets a
-deadline: the ledger is taken again until it agrees or the time is over. Read next: daemon.py, procfs.py.
+keys, the daemon's fds and threads). Sandboxes that the daemon holds ready for containers to come are no leak but come
+and go at any time: their leases, cables and fds are left out, and there may be no more of them than it is to hold.
+What goes away a moment after the API has answered (trash, dying processes) gets a deadline: the ledger is taken again
+until it agrees or the time is over. Read next: daemon.py, procfs.py.
 """
 
 from __future__ import annotations
@@ -24,6 +26,8 @@ DEADLINE = 10.0
 # Idle threads of the daemon's executors come and go; what it may hold at most is the loop and the pools (see daemon.py,
 # engine/parts.py and engine/roots.py) and one thread each for the trash and for the database's log.
 MOST_THREADS = 1 + 32 + 64 + 32 + 2
+# As many sandboxes as a daemon holds ready (its --ready-sandboxes), one that is just made, one just given.
+MOST_READY = 3 + 2
 # Groups in which a test may not take away either: the bridge, an image, a volume that others use. In the rest what is
 # gone was on its way out when the ledger was opened.
 LASTING = ("links", "rules", "objects", "leases")
@@ -88,15 +92,22 @@ def _times(n: int) -> str:
 
 
 def _daemon_groups(daemon: Daemon) -> dict[str, Counter[str]]:
+    links = Counter(daemon.netns.links())
+    fds = procfs.open_files(daemon.pid) if daemon.process else Counter()
+    leases = _leases(daemon)  # behind links and fds, as they are made: what has a cable or an fd has a lease by now
+    ready = [endpoint for _, container, endpoint in leases if container.startswith("ready-")]
     groups = {
-        "links": Counter(daemon.netns.links()),
+        "links": links - Counter(f"md{endpoint[:11]}" for endpoint in ready),
         "rules": Counter(line.strip() for line in daemon.netns.run("nft", "-s", "list", "ruleset").splitlines()),
         "objects": _files(daemon, OBJECT_FOLDERS),
         "files": _files(daemon, PASSING_FOLDERS),
-        "leases": _leases(daemon),
+        "leases": Counter(
+            f"{address} of container {ident[:12]}" for address, ident, _ in leases if "ready-" not in ident
+        ),
+        "ready sandboxes": Counter({"more than it is to hold": max(0, len(ready) - MOST_READY)}),
     }
     if daemon.process:
-        groups["fds"] = procfs.open_files(daemon.pid)
+        groups["fds"] = fds - Counter({"net": len(ready)})
         groups["threads"] = Counter(procfs.threads(daemon.pid))
     return groups
 
@@ -130,16 +141,16 @@ def _files(daemon: Daemon, places: tuple[tuple[str, tuple[str, ...]], ...]) -> C
     return found
 
 
-def _leases(daemon: Daemon) -> Counter[str]:
+def _leases(daemon: Daemon) -> list[tuple[str, str, str]]:
+    """Address, container, endpoint."""
     path = daemon.data_root / "minidock.db"
     if not path.exists():
-        return Counter()
+        return []
     database = sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=5)
     try:
-        rows = database.execute("SELECT address, container FROM leases").fetchall()
+        return database.execute("SELECT address, container, endpoint FROM leases").fetchall()
     finally:
         database.close()
-    return Counter(f"{address} of container {container[:12]}" for address, container in rows)
 
 
 def _loops(base: str) -> Counter[str]:
