@@ -9,6 +9,7 @@
  *
  * Read next: input.c. */
 #include "client.h"
+#include "replay.h"
 
 #include <errno.h>
 #include <string.h>
@@ -28,6 +29,7 @@ struct client {
     size_t early;         /* bytes in early_input, 0 when they are delivered */
     size_t pending, sent; /* output[sent..pending) waits for the socket */
     int64_t since;        /* when the socket took something, or the wait began */
+    struct replay replay; /* on: what comes is read back from the log for it */
     unsigned char early_input[HEADROOM + CHUNK];
     unsigned char output[FRAME_HEADER + CHUNK];
 };
@@ -36,6 +38,13 @@ static void client_gone(struct client *c)
 {
     c->gone = true;
     c->pending = 0;
+    c->replay.on = false;
+}
+
+/* Whether it has not got all of its streams. */
+static bool client_behind(const struct client *c)
+{
+    return !c->dead && (c->pending > 0 || c->replay.on);
 }
 
 /* in[0..n), with HEADROOM before it, goes to the container, but for detach keys. */
@@ -103,6 +112,16 @@ static void client_flush(struct client *c)
         c->pending = 0;
 }
 
+/* Something of the log, for one that is behind. */
+static void client_replay(struct client *c)
+{
+    c->sent = 0;
+    c->pending = replay_step(&c->replay, c->all->log, c->flags, c->output, sizeof c->output);
+    c->since = loop_now();
+    if (c->pending > 0)
+        client_flush(c);
+}
+
 static void client_ready(struct watch *watch, uint32_t events)
 {
     struct client *c = CONTAINER_OF(watch, struct client, watch);
@@ -113,14 +132,26 @@ static void client_ready(struct watch *watch, uint32_t events)
         client_read(c);
     if ((events & EPOLLOUT) && c->pending > 0)
         client_flush(c);
+    if ((events & EPOLLOUT) && c->pending == 0 && c->replay.on)
+        client_replay(c);
 }
 
-void clients_init(struct clients *all, struct loop *loop, struct input *input, unsigned char *scratch)
+void clients_init(struct clients *all, struct loop *loop, struct input *input, struct log *log, unsigned char *scratch)
 {
     all->loop = loop;
     all->input = input;
+    all->log = log;
     all->scratch = scratch;
     all->patience = CLIENT_PATIENCE;
+}
+
+/* What a client gets first. */
+static void client_begin(struct client *c)
+{
+    if (!(c->flags & CLIENT_LOG))
+        return;
+    replay_from_start(&c->replay, c->all->log);
+    c->all->log->read_back |= c->replay.on;
 }
 
 void clients_attach(struct clients *all, int fd, unsigned flags, const unsigned char *keys, size_t key_count,
@@ -141,19 +172,26 @@ void clients_attach(struct clients *all, int fd, unsigned flags, const unsigned 
     c->detach.length = key_count;
     memcpy(c->early_input + HEADROOM, early, early_size);
     c->early = early_size;
+    client_begin(c);
     c->next = all->first;
     all->first = c;
     all->count++;
 }
 
-static void put_header(unsigned char *at, unsigned stream, size_t n)
+void clients_log_opened(struct clients *all)
 {
-    at[0] = stream == CLIENT_STDOUT ? 1 : 2;
-    at[1] = at[2] = at[3] = 0;
-    at[4] = (unsigned char)(n >> 24);
-    at[5] = (unsigned char)(n >> 16);
-    at[6] = (unsigned char)(n >> 8);
-    at[7] = (unsigned char)n;
+    for (struct client *c = all->first; c != NULL; c = c->next)
+        client_begin(c);
+}
+
+void clients_fall_behind(struct clients *all, unsigned stream)
+{
+    all->log->read_back = false;
+    for (struct client *c = all->first; c != NULL; c = c->next) {
+        if ((c->flags & stream) && client_behind(c) && !c->replay.on)
+            replay_from_now(&c->replay, all->log);
+        all->log->read_back |= !c->dead && c->replay.on;
+    }
 }
 
 static void client_output(struct client *c, const unsigned char *data, size_t n)
@@ -172,9 +210,9 @@ void clients_output(struct clients *all, unsigned stream, unsigned char *output,
 {
     unsigned char *framed = output - FRAME_HEADER;
 
-    put_header(framed, stream, n);
+    frame_header(framed, stream, n);
     for (struct client *c = all->first; c != NULL; c = c->next) {
-        if (c->gone || c->dead || !(c->flags & stream))
+        if (c->gone || c->dead || c->replay.on || !(c->flags & stream))
             continue;
         if (c->flags & CLIENT_FRAMES)
             client_output(c, framed, n + FRAME_HEADER);
@@ -183,12 +221,19 @@ void clients_output(struct clients *all, unsigned stream, unsigned char *output,
     }
 }
 
-bool clients_blocked(const struct clients *all, unsigned streams)
+bool clients_behind(const struct clients *all, unsigned streams)
 {
     for (const struct client *c = all->first; c != NULL; c = c->next)
-        if (c->pending > 0 && !c->dead && (c->flags & streams))
+        if ((c->flags & streams) && client_behind(c))
             return true;
     return false;
+}
+
+void clients_hold(struct clients *all, unsigned streams)
+{
+    if (streams != 0 && all->held == 0)
+        all->held_since = loop_now();
+    all->held = streams;
 }
 
 /* Hangs up. Input that nobody will read any more is taken out of the socket before it is closed: closing one with unread
@@ -204,15 +249,23 @@ static void client_drop(struct client *c)
     munmap(c, sizeof *c);
 }
 
-/* Whether somebody is ready for the streams that a client with pending output holds up. */
-static bool others_wait(const struct client *slow)
+/* Whether somebody is ready for the streams that are held up. */
+static bool others_wait(const struct clients *all)
 {
-    unsigned streams = slow->flags & (CLIENT_STDOUT | CLIENT_STDERR);
-
-    for (const struct client *c = slow->all->first; c != NULL; c = c->next)
-        if (c->pending == 0 && !c->dead && (c->flags & streams))
+    for (const struct client *c = all->first; c != NULL; c = c->next)
+        if ((c->flags & all->held) && !c->dead && !client_behind(c))
             return true;
-    return slow->all->impatient;
+    return all->impatient;
+}
+
+/* When a client that holds others up has had time enough; NO_DEADLINE for one that doesn't. */
+static int64_t client_deadline(const struct client *c)
+{
+    const struct clients *all = c->all;
+
+    if (!(c->flags & all->held) || !client_behind(c))
+        return NO_DEADLINE;
+    return (c->since > all->held_since ? c->since : all->held_since) + all->patience;
 }
 
 static void client_settle(struct client *c, int64_t now)
@@ -223,13 +276,15 @@ static void client_settle(struct client *c, int64_t now)
         client_input(c, c->early_input + HEADROOM, c->early);
         c->early = 0;
     }
-    if (c->pending > 0 && now - c->since >= c->all->patience && others_wait(c))
+    if (now >= client_deadline(c) && others_wait(c->all))
+        c->dead = true;
+    if (c->all->parting && !client_behind(c))
         c->dead = true;
     if (c->gone && (c->eof || !(c->flags & CLIENT_STDIN)))
         c->dead = true;
     if (client_readable(c))
         want |= EPOLLIN;
-    if (c->pending > 0)
+    if (client_behind(c))
         want |= EPOLLOUT;
     if (!c->dead)
         loop_want(c->all->loop, &c->watch, want);
@@ -247,11 +302,17 @@ int64_t clients_settle(struct clients *all)
             client_drop(c);
             continue;
         }
-        if (c->pending > 0 && c->since + all->patience < deadline && c->since + all->patience > now)
-            deadline = c->since + all->patience;
+        if (client_deadline(c) < deadline && client_deadline(c) > now)
+            deadline = client_deadline(c);
         link = &c->next;
     }
     return deadline;
+}
+
+void clients_part(struct clients *all)
+{
+    all->parting = true;
+    clients_settle(all);
 }
 
 void clients_close(struct clients *all)

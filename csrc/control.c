@@ -151,6 +151,14 @@ void control_tell(struct control *control, struct message_header header)
         control_send(&control->connections[i], header, NULL, -1);
 }
 
+void control_close(struct control *control)
+{
+    for (unsigned i = 0; i < CONNECTIONS_MAX; i++)
+        connection_close(&control->connections[i]);
+    loop_want(control->loop, &control->listener, 0);
+    close_fd(&control->listener.fd);
+}
+
 bool control_connected(const struct control *control)
 {
     for (unsigned i = 0; i < CONNECTIONS_MAX; i++)
@@ -165,7 +173,8 @@ int64_t control_settle(struct control *control)
 
     if (!pausing)
         control->accept_after = 0;
-    loop_want(control->loop, &control->listener, !pausing && free_place(control) != NULL ? EPOLLIN : 0);
+    if (control->listener.fd >= 0)
+        loop_want(control->loop, &control->listener, !pausing && free_place(control) != NULL ? EPOLLIN : 0);
     for (unsigned i = 0; i < CONNECTIONS_MAX; i++)
         if (control->connections[i].watch.fd >= 0)
             loop_want(control->loop, &control->connections[i].watch, EPOLLIN);

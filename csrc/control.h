@@ -80,6 +80,9 @@ void control_send(struct connection *connection, struct message_header header, c
 /* The same to all. */
 void control_tell(struct control *control, struct message_header header);
 
+/* No daemon is listened to any more. */
+void control_close(struct control *control);
+
 bool control_connected(const struct control *control);
 
 /* Returns the next deadline. */

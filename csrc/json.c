@@ -8,7 +8,6 @@
  * Read next: log.c. */
 #include "json.h"
 
-#include <stdbool.h>
 #include <string.h>
 
 /* What is not copied as it is. Go escapes < > & too, against being pasted into HTML; Docker inherits that. */
@@ -112,4 +111,103 @@ size_t json_whole_characters(const unsigned char *in, size_t n)
         return present == back && back < needed ? n - back : n;
     }
     return n;
+}
+
+bool json_keeps(const unsigned char *before, size_t m, const unsigned char *in, size_t n)
+{
+    unsigned char joint[8];
+    size_t i = 0, needed;
+
+    if (m > 0 && n > 0) {
+        size_t more = n < 4 ? n : 4;
+        memcpy(joint, before, m);
+        memcpy(joint + m, in, more);
+        needed = sequence_length(joint[0]);
+        if (sequence_present(joint, m + more, needed) == 0)
+            return false;
+        i = needed - m;
+    }
+    while (i < n) {
+        needed = sequence_length(in[i]);
+        if (sequence_present(in + i, n - i, needed) == 0)
+            return false;
+        i += needed;
+    }
+    return true;
+}
+
+static int hex_value(char digit)
+{
+    static const char digits[] = "0123456789abcdef";
+    const char *found = digit != '\0' ? strchr(digits, digit | 0x20) : NULL;
+
+    return found != NULL ? (int)(found - digits) : -1;
+}
+
+/* Four hex digits → UTF-8, 1 to 3 bytes. Halves of surrogate pairs come as they are: our logs hold none. */
+static int unescape_unicode(unsigned char *out, const char *in)
+{
+    int code = 0;
+
+    for (int i = 0; i < 4; i++) {
+        int value = hex_value(in[i]);
+        if (value < 0)
+            return -1;
+        code = code << 4 | value;
+    }
+    if (code < 0x80) {
+        out[0] = (unsigned char)code;
+        return 1;
+    }
+    if (code < 0x800) {
+        out[0] = (unsigned char)(0xc0 | code >> 6);
+        out[1] = (unsigned char)(0x80 | (code & 0x3f));
+        return 2;
+    }
+    out[0] = (unsigned char)(0xe0 | code >> 12);
+    out[1] = (unsigned char)(0x80 | (code >> 6 & 0x3f));
+    out[2] = (unsigned char)(0x80 | (code & 0x3f));
+    return 3;
+}
+
+/* One escape, in[0] being what follows the backslash. Returns how many bytes it stands for; -1: it is none. */
+static int unescape_one(unsigned char *out, const char *in, size_t available, size_t *taken)
+{
+    static const char letters[] = "\"\"\\\\//n\nr\rt\tb\bf\f"; /* pairs: the letter, its byte */
+
+    *taken = in[0] == 'u' ? 5 : 1;
+    if (available < *taken)
+        return -1;
+    if (in[0] == 'u')
+        return unescape_unicode(out, in + 1);
+    for (const char *pair = letters; *pair != '\0'; pair += 2)
+        if (*pair == in[0]) {
+            out[0] = (unsigned char)pair[1];
+            return 1;
+        }
+    return -1;
+}
+
+ssize_t json_unescape(unsigned char *out, size_t room, const char **in, const char *end, bool *cut)
+{
+    const char *at = *in;
+    unsigned char bytes[3];
+    size_t used = 0, taken;
+
+    *cut = false;
+    for (; at < end && *at != '"'; at++) {
+        int n = 1;
+        bytes[0] = (unsigned char)*at;
+        if (*at == '\\') {
+            if (at + 1 == end || (n = unescape_one(bytes, at + 1, (size_t)(end - at - 1), &taken)) < 0)
+                return -1;
+            at += taken;
+        }
+        if (used + (size_t)n > room)
+            *cut = true;
+        for (int i = 0; i < n && !*cut; i++)
+            out[used++] = bytes[i];
+    }
+    *in = at;
+    return at < end ? (ssize_t)used : -1;
 }

@@ -25,6 +25,7 @@ void log_open(struct log *log, int fd, const char *path, unsigned long long max_
     log->max_size = max_size;
     log->max_files = max_files;
     log->size = fd >= 0 && fstat(fd, &status) == 0 ? (unsigned long long)status.st_size : 0;
+    log->turn = max_size;
     log->used = 0;
 }
 
@@ -64,8 +65,7 @@ static void log_flush(struct log *log)
     log->used = 0;
 }
 
-/* path, or path.N for N > 0. */
-static bool numbered(char *out, size_t capacity, const char *path, unsigned number)
+bool log_name(char *out, size_t capacity, const char *path, unsigned number)
 {
     struct text name = text_in(out, capacity);
 
@@ -77,14 +77,15 @@ static bool numbered(char *out, size_t capacity, const char *path, unsigned numb
     return text_fits(&name);
 }
 
-/* path.1 becomes path.2 and so on, path becomes path.1; the oldest is replaced. */
+/* path.1 becomes path.2 and so on, path becomes path.1; the oldest is replaced. A single file is replaced by a new one and
+ * not emptied: whoever has it open can read it to its end. */
 static bool shift_files(const char *path, unsigned files)
 {
     char from[PATH_MAX], to[PATH_MAX];
     unsigned number;
 
     for (number = files - 1; number > 0; number--) {
-        if (!numbered(from, sizeof from, path, number - 1) || !numbered(to, sizeof to, path, number))
+        if (!log_name(from, sizeof from, path, number - 1) || !log_name(to, sizeof to, path, number))
             return false;
         if (rename(from, to) != 0 && errno != ENOENT)
             return false;
@@ -94,29 +95,43 @@ static bool shift_files(const char *path, unsigned files)
 
 static void rotate(struct log *log)
 {
+    static const int flags = O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW;
     int fd;
 
     log_flush(log);
-    /* Whatever goes wrong below: the next try comes after another max_size bytes, not at every line. */
-    log->size = 0;
-    if (log->max_files <= 1) {
-        (void)!ftruncate(log->fd, 0);
+    log->turn = log->size + log->max_size; /* whatever goes wrong below: the next try is not at the next line */
+    if (log->max_files > 1 && !shift_files(log->path, log->max_files))
         return;
-    }
-    if (!shift_files(log->path, log->max_files))
+    if (log->max_files <= 1 && unlink(log->path) != 0 && errno != ENOENT)
         return;
-    fd = open(log->path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW, 0640);
+    fd = open(log->path, flags, 0640);
     if (fd < 0)
-        return; /* goes on in what is path.1 now */
+        return; /* goes on in what is path.1 now, or has no name any more */
     close(log->fd);
     log->fd = fd;
+    log->size = 0;
+    log->turn = log->max_size;
+}
+
+bool log_full(const struct log *log)
+{
+    unsigned long long most = log->max_size < LOG_SLACK ? LOG_SLACK : log->max_size;
+
+    return log->read_back && log->max_size > 0 && log->size / 2 >= most;
+}
+
+bool log_keeps(const struct log *log, const struct log_stream *stream, const unsigned char *data, size_t n)
+{
+    size_t whole = log->fd >= 0 ? json_whole_characters(stream->line, stream->held) : 0;
+
+    return log->fd >= 0 && json_keeps(stream->line + whole, stream->held - whole, data, n);
 }
 
 static void add_line(struct log *log, const char *stream, const char *stamp, const unsigned char *data, size_t n)
 {
     struct text line;
 
-    if (log->max_size > 0 && log->size >= log->max_size)
+    if (log->max_size > 0 && log->size >= log->turn && !log->read_back)
         rotate(log);
     if (LOG_BATCH - log->used < n * JSON_WORST + LOG_FRAME)
         log_flush(log);

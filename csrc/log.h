@@ -19,6 +19,9 @@
 
 #define LOG_LINE  16384 /* Docker's limit for one line of output */
 #define LOG_FRAME 128   /* what surrounds the string in a line of the log */
+#ifndef LOG_SLACK
+#define LOG_SLACK (4 << 20) /* how large the file may always become while somebody reads it back */
+#endif
 #define LOG_BATCH (LOG_LINE * JSON_WORST + 32768)
 
 /* One of the container's streams: its name and the start of a line whose end hasn't come yet. */
@@ -30,10 +33,13 @@ struct log_stream {
 
 struct log {
     int fd;           /* -1: no log is kept */
-    const char *path; /* for rotation */
+    const char *path; /* for rotation; NULL: not opened yet */
     unsigned long long max_size;
     unsigned max_files;
-    unsigned long long size; /* of the file, what is not yet written included */
+    unsigned long long size;      /* of the file, what is not yet written included */
+    unsigned long long turn;      /* the size at which it is rotated */
+    bool read_back;               /* somebody reads it from a noted place on (replay.h): not now */
+    struct log_stream streams[2]; /* stdout, stderr */
     size_t used;
     char *batch; /* LOG_BATCH bytes: lines on their way to the file; nothing stays there between two calls */
 };
@@ -43,6 +49,15 @@ void log_open(struct log *log, int fd, const char *path, unsigned long long max_
 
 /* Takes one chunk of output; lines that are complete with it reach the file before this returns. */
 void log_output(struct log *log, struct log_stream *stream, const unsigned char *data, size_t n);
+
+/* Whether the log will be able to say exactly what these bytes were: it is kept, and they are text. */
+bool log_keeps(const struct log *log, const struct log_stream *stream, const unsigned char *data, size_t n);
+
+/* Somebody reads it back, and for its limits it must not grow on before it has been rotated. */
+bool log_full(const struct log *log);
+
+/* path, or path.N for N > 0. */
+bool log_name(char *out, size_t capacity, const char *path, unsigned number);
 
 /* The stream has ended: what is held of a last line is written. */
 void log_end(struct log *log, struct log_stream *stream);

@@ -7,10 +7,11 @@
  * The order at an exit is what clients rely on:
  *   1. all output has been read, and is in the log;
  *   2. the exit record is written: from now on the exit code can't be lost;
- *   3. attached clients have all output;
+ *   3. attached clients have all output, but for those that have been behind for FLUSH_PATIENCE now;
  *   4. the daemon is told, so whoever waits for the exit finds log and output complete;
  *   5. the daemon has taken note (RELEASE), so who sees its connection close can ask for the exit code;
- *   6. the clients' connections are closed.
+ *   6. the clients' connections are closed, the daemon's too. For whoever is still behind (a pager that waits for its
+ *      reader) the monitor stays, with nothing but the log and that connection, until all is sent or the client leaves.
  *
  * Read next: monitor.h (the phases), control.h (the protocol), launch.h (the start). */
 #include "monitor.h"
@@ -35,7 +36,7 @@
 #define DRAIN_LIMIT 2000 /* for stray processes that still hold the container's stdout */
 #endif
 #ifndef FLUSH_PATIENCE
-#define FLUSH_PATIENCE 2000 /* with a client that accepts nothing, once the container has exited */
+#define FLUSH_PATIENCE 2000 /* with clients that are behind, once the container has exited */
 #endif
 #ifndef RELEASE_LIMIT
 #define RELEASE_LIMIT 2000 /* for the daemon to take note of the exit */
@@ -75,7 +76,7 @@ static bool handle_attach(struct monitor *m, struct message *message)
 
     if (message->fd < 0 && message->cut)
         return true; /* no descriptor was free for it: that client is lost, the connection is not to blame */
-    if (message->fd < 0 || h->b > h->length || h->b > DETACH_MAX || h->a > 15)
+    if (message->fd < 0 || h->b > h->length || h->b > DETACH_MAX || h->a > 31)
         return false;
     if (getsockopt(message->fd, SOL_SOCKET, SO_TYPE, &type, &size) != 0 || type != SOCK_STREAM)
         return false;
@@ -136,6 +137,7 @@ static void begin_streams(struct monitor *m)
     struct launch *l = &m->launch;
 
     log_open(&m->log, l->log_fd, l->log_path, l->log_max_size, l->log_max_files);
+    clients_log_opened(&m->clients);
     if (l->stdio_mode == STDIO_PTY) {
         /* A second descriptor for the way in, so that a terminal is served like a pair of pipes. */
         int in = l->stdin_mode == STDIN_NONE ? -1 : fcntl(l->master_fd, F_DUPFD_CLOEXEC, FIRST_PLAN_FD);
@@ -165,6 +167,14 @@ static void start(struct monitor *m, struct connection *connection)
     control_send(connection, header, l->results, l->pidfd);
 }
 
+/* The exit is known. Who has all output goes now, and so does the daemon. */
+static void part(struct monitor *m)
+{
+    enter(m, PARTING, NO_DEADLINE);
+    clients_part(&m->clients);
+    control_close(&m->control);
+}
+
 static bool handle(void *owner, struct connection *connection, struct message *message)
 {
     struct monitor *m = owner;
@@ -183,7 +193,7 @@ static bool handle(void *owner, struct connection *connection, struct message *m
     case MESSAGE_RELEASE:
         if (m->phase != RELEASING)
             return false;
-        enter(m, ENDED, NO_DEADLINE);
+        part(m);
         return true;
     default:
         return false;
@@ -233,7 +243,7 @@ static bool drained(struct monitor *m, int64_t now)
 {
     if (pump_ended(&m->pump))
         return true;
-    return now >= m->deadline && !pump_owes(&m->pump) && !clients_blocked(&m->clients, CLIENT_STDOUT | CLIENT_STDERR);
+    return now >= m->deadline && !pump_owes(&m->pump);
 }
 
 /* Moves on to the next phase when it is time. True when it did. */
@@ -248,14 +258,16 @@ static bool advance(struct monitor *m)
         pump_end(&m->pump);
         input_close(&m->input);
         exit_record_write(DIRECTORY_FD, m->exit);
-        enter(m, FLUSHING, NO_DEADLINE);
+        enter(m, FLUSHING, FLUSH_PATIENCE);
     }
-    if (before == FLUSHING && !clients_blocked(&m->clients, CLIENT_STDOUT | CLIENT_STDERR)) {
+    if (before == FLUSHING && (now >= m->deadline || !clients_behind(&m->clients, CLIENT_STREAMS))) {
         control_tell(&m->control,
                      (struct message_header){MESSAGE_EXITED, (uint32_t)m->exit.code, (uint32_t)m->exit.signal, 0});
         enter(m, RELEASING, RELEASE_LIMIT);
     }
     if (before == RELEASING && (!control_connected(&m->control) || now >= m->deadline))
+        part(m);
+    if (before == PARTING && m->clients.first == NULL)
         enter(m, ENDED, NO_DEADLINE);
     return m->phase != before;
 }
@@ -263,11 +275,13 @@ static bool advance(struct monitor *m)
 /* Gives every part its say after an event. Returns when to wake up without one. */
 static int64_t settle(struct monitor *m)
 {
-    int64_t deadline = clients_settle(&m->clients), other = control_settle(&m->control);
+    int64_t deadline, other = control_settle(&m->control);
 
     loop_want(&m->loop, &m->children, EPOLLIN);
+    do
+        deadline = clients_settle(&m->clients);
+    while (pump_settle(&m->pump));
     input_settle(&m->input);
-    pump_settle(&m->pump);
     if (other < deadline)
         deadline = other;
     /* A deadline that has passed without effect (output is still owed) is over: events decide from then on. */
@@ -277,7 +291,8 @@ static int64_t settle(struct monitor *m)
 /* A container may print much once and then be silent for a week: gives back the memory that took. */
 static void give_back_memory(struct monitor *m)
 {
-    bool held = m->input.pending > 0 || m->pump.out.log.held > 0 || m->pump.err.log.held > 0;
+    bool held = m->input.pending > 0 || m->log.streams[0].held > 0 || m->log.streams[1].held > 0 ||
+                m->pump.out.waiting > 0 || m->pump.err.waiting > 0;
 
     madvise(m->buffers, held ? offsetof(struct buffers, lines) : sizeof *m->buffers, MADV_DONTNEED);
     m->buffers_used = false;
@@ -294,11 +309,12 @@ static int set_up(struct monitor *m)
     m->control.handle = handle;
     control_open(&m->control, &m->loop, LISTEN_FD, b->scratch);
     input_init(&m->input, &m->loop, b->input);
-    clients_init(&m->clients, &m->loop, &m->input, b->scratch);
-    pump_init(&m->pump, &m->loop, &m->clients, &m->log, b->scratch);
+    clients_init(&m->clients, &m->loop, &m->input, &m->log, b->scratch);
+    pump_init(&m->pump, &m->loop, &m->clients, &m->log, b->scratch, b->chunks);
+    m->log.fd = -1;
     m->log.batch = b->batch;
-    m->pump.out.log.line = b->lines[0];
-    m->pump.err.log.line = b->lines[1];
+    m->log.streams[0].line = b->lines[0];
+    m->log.streams[1].line = b->lines[1];
     enter(m, WAITING, CONNECT_LIMIT);
     return 0;
 }

@@ -1,8 +1,8 @@
 /* monitor.h: the monitor as one struct: what it holds, and how far its container has come.
  *
- *     WAITING ──START──▶ RUNNING ──init is reaped──▶ DRAINING ──stdio at its end──▶ FLUSHING ──▶ RELEASING ──▶ ENDED
- *        │                                                      exit record written           EXITED told
- *        └── start failed, or nobody is there to ask for it ─────────────────────────────────────────────────▲
+ *     WAITING ──START──▶ RUNNING ──init is reaped──▶ DRAINING ──stdio at its end──▶ FLUSHING ──▶ RELEASING ──▶ PARTING ──▶ ENDED
+ *        │                                                      exit record written           EXITED told   clients served
+ *        └── start failed, or nobody is there to ask for it ─────────────────────────────────────────────────────────────▲
  *
  * Serves main.c, which makes the process, and monitor.c, which is its life. Read next: monitor.c. */
 #ifndef MINIDOCK_MONITOR_H
@@ -20,7 +20,7 @@
 /* Descriptors that the daemon gives at the spawn; the plan's own follow. */
 enum { LISTEN_FD = 3, PLAN_FD = 4, DIRECTORY_FD = 5, FIRST_PLAN_FD = 6 };
 
-enum phase { WAITING, RUNNING, DRAINING, FLUSHING, RELEASING, ENDED };
+enum phase { WAITING, RUNNING, DRAINING, FLUSHING, RELEASING, PARTING, ENDED };
 
 /* What holds data, apart from what holds state: the memory of the first is given back when nothing passes through. */
 struct buffers {
@@ -28,6 +28,7 @@ struct buffers {
     char batch[LOG_BATCH];                                  /* nor does this hold anything between two events */
     _Alignas(4096) unsigned char lines[2][LOG_LINE];        /* the starts of unfinished lines */
     unsigned char input[INPUT_BUFFER];                      /* what the container's stdin would not take yet */
+    unsigned char chunks[2][CHUNK];                         /* output that waits for clients that are behind */
 };
 
 struct monitor {

@@ -10,6 +10,7 @@
 
 #include <errno.h>
 #include <poll.h>
+#include <string.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
 
@@ -19,7 +20,33 @@ static void output_end(struct output *o)
         return;
     o->ended = true;
     loop_want(o->pump->loop, &o->watch, 0);
-    log_end(o->pump->log, &o->log);
+    log_end(o->pump->log, o->log);
+}
+
+/* A chunk, with HEADROOM before it, to the log and the clients. */
+static void output_pass(struct output *o, unsigned char *chunk, size_t n)
+{
+    clients_fall_behind(o->pump->clients, o->stream);
+    log_output(o->pump->log, o->log, chunk, n);
+    clients_output(o->pump->clients, o->stream, chunk, n);
+}
+
+/* Tells the clients which streams wait for them: a log that is full makes all wait for whoever reads it back. */
+static void pump_hold(struct pump *pump)
+{
+    unsigned held = (pump->out.waiting > 0 ? CLIENT_STDOUT : 0) | (pump->err.waiting > 0 ? CLIENT_STDERR : 0);
+
+    clients_hold(pump->clients, held != 0 && log_full(pump->log) ? CLIENT_STREAMS : held);
+}
+
+/* Whether a chunk has to wait: it would be lost for those who are behind, or the log must not grow for their sake. */
+static bool output_must_wait(struct output *o, const unsigned char *chunk, size_t n)
+{
+    struct pump *pump = o->pump;
+
+    if (clients_behind(pump->clients, o->stream) && !log_keeps(pump->log, o->log, chunk, n))
+        return true;
+    return log_full(pump->log) && clients_behind(pump->clients, CLIENT_STREAMS);
 }
 
 static void output_ready(struct watch *watch, uint32_t events)
@@ -36,27 +63,35 @@ static void output_ready(struct watch *watch, uint32_t events)
         return;
     }
     o->owed -= (int)n;
-    log_output(o->pump->log, &o->log, chunk, (size_t)n);
-    clients_output(o->pump->clients, o->stream, chunk, (size_t)n);
+    if (output_must_wait(o, chunk, (size_t)n)) {
+        memcpy(o->chunk, chunk, (size_t)n);
+        o->waiting = (size_t)n;
+        pump_hold(o->pump);
+        return;
+    }
+    output_pass(o, chunk, (size_t)n);
 }
 
-static void output_init(struct output *o, struct pump *pump, unsigned stream, const char *name)
+static void output_init(struct output *o, struct pump *pump, unsigned stream, const char *name, unsigned char *chunk)
 {
     o->watch = (struct watch){.fd = -1, .ready = output_ready};
     o->pump = pump;
     o->stream = stream;
-    o->log.name = name;
+    o->log = &pump->log->streams[STREAM_INDEX(stream)];
+    o->log->name = name;
+    o->chunk = chunk;
     o->ended = true;
 }
 
-void pump_init(struct pump *pump, struct loop *loop, struct clients *clients, struct log *log, unsigned char *scratch)
+void pump_init(struct pump *pump, struct loop *loop, struct clients *clients, struct log *log, unsigned char *scratch,
+               unsigned char (*chunks)[CHUNK])
 {
     pump->loop = loop;
     pump->clients = clients;
     pump->log = log;
     pump->scratch = scratch;
-    output_init(&pump->out, pump, CLIENT_STDOUT, "stdout");
-    output_init(&pump->err, pump, CLIENT_STDERR, "stderr");
+    output_init(&pump->out, pump, CLIENT_STDOUT, "stdout", chunks[0]);
+    output_init(&pump->err, pump, CLIENT_STDERR, "stderr", chunks[1]);
 }
 
 void pump_start(struct pump *pump, int stdout_fd, int stderr_fd)
@@ -67,16 +102,29 @@ void pump_start(struct pump *pump, int stdout_fd, int stderr_fd)
     pump->err.ended = stderr_fd < 0;
 }
 
-static void output_settle(struct output *o)
+/* True when a chunk went out that had been waiting. Nobody is behind then, so it need not be looked at again. */
+static bool output_settle(struct output *o)
 {
+    struct pump *pump = o->pump;
+    unsigned streams = log_full(pump->log) ? CLIENT_STREAMS : o->stream;
+    size_t n = o->waiting;
+
+    if (n > 0 && !clients_behind(pump->clients, streams)) {
+        o->waiting = 0;
+        memcpy(pump->scratch + HEADROOM, o->chunk, n);
+        output_pass(o, pump->scratch + HEADROOM, n);
+    }
     if (!o->ended)
-        loop_want(o->pump->loop, &o->watch, clients_blocked(o->pump->clients, o->stream) ? 0 : EPOLLIN);
+        loop_want(pump->loop, &o->watch, o->waiting > 0 ? 0 : EPOLLIN);
+    return o->waiting < n;
 }
 
-void pump_settle(struct pump *pump)
+bool pump_settle(struct pump *pump)
 {
-    output_settle(&pump->out);
-    output_settle(&pump->err);
+    bool out = output_settle(&pump->out), err = output_settle(&pump->err);
+
+    pump_hold(pump);
+    return out || err;
 }
 
 static void output_count(struct output *o)
@@ -96,7 +144,7 @@ static bool output_at_end(const struct output *o)
 {
     struct pollfd now = {.fd = o->watch.fd, .events = POLLIN};
 
-    return o->ended || (poll(&now, 1, 0) == 1 && now.revents == POLLHUP);
+    return o->ended || (o->waiting == 0 && poll(&now, 1, 0) == 1 && now.revents == POLLHUP);
 }
 
 bool pump_ended(struct pump *pump)
@@ -108,9 +156,14 @@ bool pump_ended(struct pump *pump)
     return pump->out.ended && pump->err.ended;
 }
 
+static bool output_owes(const struct output *o)
+{
+    return !o->ended && (o->owed > 0 || o->waiting > 0);
+}
+
 bool pump_owes(const struct pump *pump)
 {
-    return (!pump->out.ended && pump->out.owed > 0) || (!pump->err.ended && pump->err.owed > 0);
+    return output_owes(&pump->out) || output_owes(&pump->err);
 }
 
 void pump_end(struct pump *pump)

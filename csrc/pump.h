@@ -1,7 +1,7 @@
 /* pump.h: the container's stdout and stderr, or its terminal → log and attached clients.
  *
- * One read gives one chunk; the chunk goes to the log first and then to every client of that stream. While a client
- * still holds a chunk its streams are not read.
+ * One read gives one chunk; the chunk goes to the log first and then to every client of that stream that is not behind.
+ * A chunk that the log can't keep as it is waits until none of them is, and its stream is not read meanwhile.
  *
  * A stream ends at end of file. After the container's exit a stray process may hold it open for ever, so the monitor
  * ends it by force then; pump_owes() tells whether what the container itself wrote is all through.
@@ -20,7 +20,9 @@ struct output {
     unsigned stream; /* CLIENT_STDOUT or CLIENT_STDERR */
     bool ended;
     int owed; /* bytes that were in the pipe when the container exited and have not been read */
-    struct log_stream log;
+    struct log_stream *log;
+    size_t waiting; /* bytes of a chunk that has been read and goes nowhere yet */
+    unsigned char *chunk;
 };
 
 struct pump {
@@ -31,17 +33,20 @@ struct pump {
     struct output out, err;
 };
 
-void pump_init(struct pump *pump, struct loop *loop, struct clients *clients, struct log *log, unsigned char *scratch);
+/* `chunks` are what may wait, CHUNK bytes for each stream. */
+void pump_init(struct pump *pump, struct loop *loop, struct clients *clients, struct log *log, unsigned char *scratch,
+               unsigned char (*chunks)[CHUNK]);
 
 /* The container runs. The fds (non-blocking) stay the caller's; -1 where there is no such stream. */
 void pump_start(struct pump *pump, int stdout_fd, int stderr_fd);
 
-void pump_settle(struct pump *pump);
+/* True when a chunk that had been waiting went out: the clients have to be asked again what they want. */
+bool pump_settle(struct pump *pump);
 
 /* The container has exited: notes what is in the pipes now. */
 void pump_container_exited(struct pump *pump);
 
-/* Whether both streams are at their end, also those that are not read now because a client is blocked. */
+/* Whether both streams are at their end. */
 bool pump_ended(struct pump *pump);
 bool pump_owes(const struct pump *pump);
 

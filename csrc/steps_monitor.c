@@ -30,7 +30,7 @@ int step_log(struct walk *w, const struct plan_step *s)
     l->log_path = strdup(s->field[0].text); /* outlives the plan: rotation needs it */
     if (l->log_path == NULL)
         return step_errno(w, s->field[0].text);
-    l->log_fd = open(l->log_path, O_WRONLY | O_APPEND | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0640);
+    l->log_fd = open(l->log_path, O_RDWR | O_APPEND | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0640);
     return l->log_fd < 0 ? step_errno(w, l->log_path) : 0;
 }
 

@@ -30,6 +30,8 @@ class Client:
     multiplexed: bool
     detach_keys: bytes
     early: bytes
+    log: bool = False
+    """What was written before comes first."""
 
     def hand_to(self, monitor: Monitor) -> None:
         """Gives the socket away; our copy is closed."""
@@ -41,6 +43,7 @@ class Client:
             mux=self.multiplexed,
             detach_keys=self.detach_keys,
             early=self.early,
+            log=self.log,
         )
 
 

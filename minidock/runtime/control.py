@@ -45,6 +45,8 @@ class AttachFlag(IntFlag):
     STDOUT = 2
     STDERR = 4
     FRAMES = 8
+    LOG = 16
+    """Begins with all that the log has."""
 
 
 @dataclass(frozen=True)

@@ -153,11 +153,13 @@ class Monitor:
         mux: bool,
         detach_keys: bytes = b"",
         early: bytes = b"",
+        log: bool = False,
     ) -> None:
         """Gives a client's connection to the monitor, and closes our copy.
 
         ``mux``: output in frames. ``early``: input that came in with the request. Both limits are the message's. What
-        the daemon sends on the connection itself has to be sent before.
+        the daemon sends on the connection itself has to be sent before. ``log``: what the container's log has comes
+        first, and then what is written from now on, without a gap.
         """
         if len(detach_keys) > control.DETACH_MAX:
             raise InvalidArgument(f"detach keys: at most {control.DETACH_MAX} keys")
@@ -166,7 +168,11 @@ class Monitor:
                 f"attach: more than {control.DATA_MAX} bytes of input before the connection is handed over"
             )
         flags = (
-            AttachFlag.STDIN * stdin | AttachFlag.STDOUT * stdout | AttachFlag.STDERR * stderr | AttachFlag.FRAMES * mux
+            AttachFlag.STDIN * stdin
+            | AttachFlag.STDOUT * stdout
+            | AttachFlag.STDERR * stderr
+            | AttachFlag.FRAMES * mux
+            | AttachFlag.LOG * log
         )
         with sock:
             self._send(Kind.ATTACH, flags, len(detach_keys), detach_keys + early, [sock.fileno()])

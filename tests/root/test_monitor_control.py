@@ -94,7 +94,7 @@ def test_a_malformed_attach_ends_its_connection_and_keeps_no_descriptor(workshop
         bad = [
             _attach_with([reader]),
             _attach_with([datagram.fileno()]),
-            _attach_with([good], flags=16),
+            _attach_with([good], flags=32),
             _attach_with([good], keys=1),
             _attach_with([good], keys=65, data=bytes(65)),
             _attach_with([good], keys=0xFFFFFFFF, data=b"x"),

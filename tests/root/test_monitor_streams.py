@@ -116,7 +116,7 @@ def test_the_exit_is_told_when_the_last_client_has_all(workshop: Workshop) -> No
 
     async def test() -> None:
         monitor = await workshop.spawn(shell("dd if=/dev/zero bs=40000 count=1 2>/dev/null; kill -9 $$"))
-        client = attach(monitor, pair=_small_pair)
+        client = attach(monitor, pair=monitors.small_pair)
         await within(monitor.start())
         directory = workshop.directory(monitor.ident)
         while not read_exit_record(directory):
@@ -126,13 +126,6 @@ def test_the_exit_is_told_when_the_last_client_has_all(workshop: Workshop) -> No
         assert await finish(monitor, client) == bytes(40000)
 
     workshop.run(test)
-
-
-def _small_pair() -> tuple[socket.socket, socket.socket]:
-    """Holds a few KiB only, so that the monitor has to keep most of a chunk."""
-    theirs, ours = monitors.unix_pair()
-    theirs.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1)
-    return theirs, ours
 
 
 # -- input ------------------------------------------------------------------------------------------------------------

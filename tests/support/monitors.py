@@ -149,6 +149,13 @@ def unix_pair() -> tuple[socket.socket, socket.socket]:
     return socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
 
 
+def small_pair() -> tuple[socket.socket, socket.socket]:
+    """Holds a few KiB only, so that the monitor has to keep most of a chunk."""
+    theirs, ours = unix_pair()
+    theirs.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1)
+    return theirs, ours
+
+
 def tcp_pair() -> tuple[socket.socket, socket.socket]:
     with socket.create_server(("127.0.0.1", 0)) as server:
         theirs = socket.create_connection(server.getsockname())
@@ -164,7 +171,7 @@ def attach(
     stderr: bool = True,
     mux: bool = False,
     pair: Callable[[], tuple[socket.socket, socket.socket]] = unix_pair,
-    **options: bytes,
+    **options: Any,
 ) -> Client:
     """A new connection, one end with the monitor."""
     theirs, ours = pair()
