@@ -7,6 +7,7 @@
  *
  * Read next: json.c. */
 #include "log.h"
+#include "util.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -77,8 +78,7 @@ bool log_name(char *out, size_t capacity, const char *path, unsigned number)
     return text_fits(&name);
 }
 
-/* path.1 becomes path.2 and so on, path becomes path.1; the oldest is replaced. A single file is replaced by a new one and
- * not emptied: whoever has it open can read it to its end. */
+/* path.1 becomes path.2 and so on, path becomes path.1; the oldest is replaced. */
 static bool shift_files(const char *path, unsigned files)
 {
     char from[PATH_MAX], to[PATH_MAX];
@@ -93,20 +93,35 @@ static bool shift_files(const char *path, unsigned files)
     return true;
 }
 
+/* A new file in the old one's place. With one file only, that one is replaced and not emptied: whoever has it open reads it
+ * to its end. Returns its descriptor. */
+static int next_file(const char *path, unsigned files)
+{
+    char name[PATH_MAX];
+    struct text next = text_in(name, sizeof name);
+    CLEANUP_FD int fd = -1;
+
+    text_add(&next, path);
+    text_add(&next, ".next");
+    if (!text_fits(&next))
+        return -1;
+    fd = open(name, O_RDWR | O_CREAT | O_TRUNC | O_APPEND | O_CLOEXEC | O_NOFOLLOW, 0640);
+    if (fd < 0)
+        return -1; /* goes on in the old one */
+    if ((files > 1 && !shift_files(path, files)) || rename(name, path) != 0) {
+        unlink(name);
+        return -1;
+    }
+    return steal_fd(&fd);
+}
+
 static void rotate(struct log *log)
 {
-    static const int flags = O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW;
-    int fd;
-
     log_flush(log);
     log->turn = log->size + log->max_size; /* whatever goes wrong below: the next try is not at the next line */
-    if (log->max_files > 1 && !shift_files(log->path, log->max_files))
-        return;
-    if (log->max_files <= 1 && unlink(log->path) != 0 && errno != ENOENT)
-        return;
-    fd = open(log->path, flags, 0640);
+    int fd = next_file(log->path, log->max_files);
     if (fd < 0)
-        return; /* goes on in what is path.1 now, or has no name any more */
+        return;
     close(log->fd);
     log->fd = fd;
     log->size = 0;

@@ -23,7 +23,7 @@ Read = tuple[int, bytes]
 
 @pytest.fixture(scope="module")
 def driver(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return compile_driver("log_driver.c", ["log.c", "json.c", "text.c"], tmp_path_factory.mktemp("log"))
+    return compile_driver("log_driver.c", ["log.c", "json.c", "text.c", "util.c"], tmp_path_factory.mktemp("log"))
 
 
 def write(
