@@ -195,8 +195,9 @@ class _Daemon:
     async def _serve(self, engine: Engine, sockets: list[socket.socket]) -> None:
         server = Server(engine, sockets)
         serving = asyncio.get_running_loop().create_task(server.serve())
-        for host in self._hosts():
-            log.info("API listen on %s", host.removeprefix("unix://"))
+        paths = [host.removeprefix("unix://") for host in self._hosts() if not host.startswith("tcp://")]
+        for place in paths + [listen.port_of(one) for one in sockets if one.family != socket.AF_UNIX]:
+            log.info("API listen on %s", place)
         asyncio.get_running_loop().run_in_executor(None, rights.prepare, self._settings.data_root / "seccomp")
         stopping = asyncio.get_running_loop().create_task(self._stop.wait())
         await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)

@@ -185,6 +185,20 @@ def scale() -> Callable[[int, int], int]:
     return lambda small, full: full if SLOW else small
 
 
+# -- what daemons answer ----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(autouse=True)
+def described_answers(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Around every root test that has to do with a daemon: all that daemons answered stands in docs/openapi.yaml."""
+    yield
+    if "daemons" in request.fixturenames:
+        session: Session = request.getfixturevalue("daemons")
+        wrong = session.judge.judge(session.records)
+        if wrong:
+            pytest.fail("not as docs/openapi.yaml has it:\n  " + "\n  ".join(wrong), pytrace=False)
+
+
 # -- the leak ledger --------------------------------------------------------------------------------------------------
 
 

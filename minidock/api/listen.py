@@ -133,6 +133,12 @@ def open_tcp(host: str, allow_insecure: bool) -> socket.socket:
     return sock
 
 
+def port_of(sock: socket.socket) -> str:
+    """tcp://ADDRESS:PORT of a listening socket, with the port that the kernel chose for port 0."""
+    address, port, *_ = sock.getsockname()
+    return f"tcp://[{address}]:{port}" if ":" in address else f"tcp://{address}:{port}"
+
+
 def inherited() -> list[socket.socket]:
     """The sockets that systemd opened for us (LISTEN_FDS), none if it did not. The variables go, so that no child
     takes them for its own."""

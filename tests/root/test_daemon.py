@@ -151,7 +151,7 @@ def test_a_wrong_flag_is_refused_with_one_clear_line(
     roots = ["--data-root", str(tmp_path / "d"), "--exec-root", str(tmp_path / "r"), "--host", f"unix://{tmp_path}/s"]
     daemon = Daemon(daemons)
     try:
-        command = [daemon.command()[0], *roots, *options]
+        command = [*daemon.program, *roots, *options]
         process = daemon.netns.start(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         _, err = process.communicate(timeout=30)
         assert process.returncode != 0

@@ -17,6 +17,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from tests.support import openapi
 from tests.support.cli import Cli, base_env
 from tests.support.needs import cgroup2_mount
 from tests.support.netns import Netns
@@ -34,6 +35,8 @@ class Session:
         self.base = Path(tempfile.mkdtemp(prefix="md-", dir="/tmp"))
         self.daemons: list[Daemon] = []
         self.instances: set[str] = set()  # of every daemon there ever was
+        self.records: list[Path] = []  # what each of them answered (scribe.py)
+        self.judge = openapi.Judge()
 
     def close(self) -> None:
         for daemon in list(self.daemons):
@@ -49,16 +52,19 @@ class Daemon:
         self.base = session.base / str(len(session.instances))
         self.data_root, self.exec_root, self.tmp = self.base / "data", self.base / "r", self.base / "tmp"
         self.socket, self.log = self.base / "d.sock", self.base / "log"
+        self.records = session.base / f"answers-{self.base.name}"
         self.base.mkdir(mode=0o755)
         self.tmp.mkdir()
         self.data_root.mkdir()
         self.log.touch()
+        self.records.touch()
         self.instance = hashlib.sha256(os.path.realpath(self.data_root).encode()).hexdigest()[:8]
         self.netns = netns or Netns()
         self._owns_netns = netns is None
         self.process: subprocess.Popen[bytes] | None = None
         session.daemons.append(self)
         session.instances.add(self.instance)
+        session.records.append(self.records)
 
     # -- its life
 
@@ -71,10 +77,15 @@ class Daemon:
         assert self.process is not None, "the daemon is not running"
         return self.process.pid
 
+    @property
+    def program(self) -> list[str]:
+        """minidockd, which writes down what it answers. -P: this folder has modules of general names."""
+        return [sys.executable, "-P", str(TOP / "tests/support/scribe.py"), str(self.records)]
+
     def command(self, *options: str) -> list[str]:
         """The command line that starts it, for tests that start it in their own way (under strace, with limits)."""
         roots = ["--host", self.host, "--data-root", str(self.data_root), "--exec-root", str(self.exec_root)]
-        return [str(SCRIPTS / "minidockd"), *roots, "--log-level", "debug", *self.options, *options]
+        return [*self.program, *roots, "--log-level", "debug", *self.options, *options]
 
     def environment(self) -> dict[str, str]:
         return {**base_env(self.base), "TMPDIR": str(self.tmp)}

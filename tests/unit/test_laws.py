@@ -13,7 +13,8 @@ from statistics import median
 
 import pytest
 
-from tests.support import sources
+from minidock.api.router import ROUTES
+from tests.support import openapi, sources
 from tests.support.sources import TOP, Function
 
 # Imports go down only. Two columns meet nowhere but in wire/ and db.py: the client knows nothing of the engine.
@@ -195,3 +196,12 @@ def test_every_step_kind_tells_why_and_in_which_order() -> None:
         missing = [word for word in ("Why:", "Order:", "See:") if word not in comment]
         wrong += [f"step_{kind}: no {', '.join(missing)} in its comment"] if missing else []
     assert kinds and not wrong, "\n".join(wrong)
+
+
+# -- the page of the API ----------------------------------------------------------------------------------------------
+
+
+def test_every_route_stands_in_the_page_of_the_api_and_conversely() -> None:
+    served = {(route.method, openapi.path_of(route)) for route in ROUTES}
+    assert served - openapi.described() == set(), "served, and not in docs/openapi.yaml"
+    assert openapi.described() - served == set(), "in docs/openapi.yaml, and not served"
