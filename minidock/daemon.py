@@ -19,7 +19,7 @@ import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
-from ipaddress import IPv4Interface
+from ipaddress import IPv4Interface, IPv6Interface, IPv6Network
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +43,7 @@ from minidock.engine.volumes import Volumes
 from minidock.image.model import RegistryConfig
 from minidock.image.store import ImageStore
 from minidock.linux import doctor
+from minidock.network import pools
 from minidock.network.bridge import Bridge
 from minidock.network.ports import PortTable
 from minidock.runtime.monitor import load_binary
@@ -64,6 +65,9 @@ _CONFIG_KEYS = {
     "pidfile": "pidfile",
     "bip": "bip",
     "bridge": "bridge",
+    "ipv6": "ipv6",
+    "fixed-cidr-v6": "fixed_cidr_v6",
+    "default-address-pools": "default_address_pool",
     "registry-mirrors": "registry_mirror",
     "insecure-registries": "insecure_registry",
     "log-level": "log_level",
@@ -84,6 +88,11 @@ _CONFIG_KEYS = {
     default=3,
     show_default=True,
     help="Network sandboxes to hold ready for containers that are yet to start.",
+)
+@click.option("--ipv6", is_flag=True, help="IPv6 on the default bridge, too; other networks ask for it themselves.")
+@click.option("--fixed-cidr-v6", default="", help="IPv6 subnet of the default bridge (default: a private one).")
+@click.option(
+    "--default-address-pool", multiple=True, help="Where networks get subnets from: base=CIDR,size=PREFIX; repeatable."
 )
 @click.option("-b", "--bridge", default="minidock0", show_default=True, help='Bridge to use; "none" for no bridge.')
 @click.option("--registry-mirror", multiple=True, help="Registry mirror for Docker Hub images; repeatable.")
@@ -147,6 +156,10 @@ def _with_config_file(context: click.Context, flags: dict[str, Any]) -> dict[str
 
 
 def _config_value(path: Path, key: str, value: Any, default: Any) -> Any:
+    if key == "default-address-pools" and isinstance(value, list):
+        return tuple(f"base={pool.get('base')},size={pool.get('size')}" for pool in value if isinstance(pool, dict))
+    if isinstance(default, bool) and isinstance(value, bool):
+        return value
     if isinstance(default, tuple):
         if isinstance(value, list) and all(isinstance(item, str) for item in value):
             return tuple(value)
@@ -170,6 +183,9 @@ class _Daemon:
             flags["registry_mirror"],
             flags["insecure_registry"],
             flags["ready_sandboxes"],
+            flags["ipv6"],
+            flags["fixed_cidr_v6"],
+            flags["default_address_pool"],
         )
         self._stop = asyncio.Event()
 
@@ -302,13 +318,25 @@ def _bridge(settings: Settings, db: Database) -> tuple[Bridge | None, str]:
         subnet = IPv4Interface(settings.bip) if settings.bip else None
     except ValueError as error:
         raise InvalidArgument(f"invalid --bip: {error}", "write it as 172.30.0.1/16") from None
-    bridge = Bridge(settings.bridge, subnet, db, settings.instance)
+    bridge = Bridge(settings.bridge, subnet, db, settings.instance, _gateway6(settings))
     try:
         bridge.up()
     except Unavailable as error:
         log.warning("network bridge is not available: %s", error)
         return None, str(error)
     return bridge, ""
+
+
+def _gateway6(settings: Settings) -> IPv6Interface | None:
+    """The default bridge's IPv6 address, with --ipv6 or --fixed-cidr-v6."""
+    if not settings.ipv6 and not settings.fixed_cidr_v6:
+        return None
+    if not settings.fixed_cidr_v6:
+        return pools.default_bridge6(settings.instance)
+    try:
+        return pools.first_address(IPv6Network(settings.fixed_cidr_v6))
+    except ValueError as error:
+        raise InvalidArgument(f"invalid --fixed-cidr-v6: {error}", "write it as 2001:db8:1::/64") from None
 
 
 if __name__ == "__main__":

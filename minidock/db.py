@@ -73,6 +73,7 @@ CREATE TABLE leases (
     container TEXT NOT NULL,
     endpoint  TEXT NOT NULL,
     mac       TEXT NOT NULL,
+    address6  TEXT NOT NULL DEFAULT '', -- of a network with IPv6
     PRIMARY KEY (network, address),
     UNIQUE (network, container)
 );
@@ -85,6 +86,9 @@ CREATE TABLE volumes (
     options   TEXT NOT NULL DEFAULT '{}' -- of the driver local: type, o, device, as a JSON object
 );
 """
+
+_ADDED = (("leases", "address6", "TEXT NOT NULL DEFAULT ''"),)
+"""Columns that a database of an earlier minidock may be without: table, column, what it is."""
 
 Row = sqlite3.Row
 
@@ -128,7 +132,7 @@ class Database:
     def _prepare(self) -> None:
         version = self._connection.execute("PRAGMA user_version").fetchone()[0]
         if version == SCHEMA_VERSION:
-            return
+            return self._add_columns()
         if version != 0:
             raise ServerError(
                 f"open {self.path}: schema version {version}, this minidock knows {SCHEMA_VERSION}",
@@ -139,6 +143,12 @@ class Database:
                 if statement.strip():
                     self._connection.execute(statement)
             self._connection.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
+
+    def _add_columns(self) -> None:
+        for table, column, declaration in _ADDED:
+            names = [row["name"] for row in self._connection.execute(f"PRAGMA table_info({table})")]
+            if names and column not in names:
+                self._connection.execute(f"ALTER TABLE {table} ADD COLUMN {column} {declaration}")
 
     @contextmanager
     def transaction(self, durable: bool = True) -> Iterator[sqlite3.Connection]:

@@ -84,14 +84,14 @@ def _until(wanted: Filters) -> int | None:
 async def connect(engine: Engine, request: Request) -> Answer:
     """POST /networks/{n}/connect"""
     body = await _body(request)
-    await engine.endpoints.connect(request.name, body["Container"], body.get("EndpointConfig"))
+    await engine.connections.connect(request.name, body["Container"], body.get("EndpointConfig"))
     return Answer(200)
 
 
 async def disconnect(engine: Engine, request: Request) -> Answer:
     """POST /networks/{n}/disconnect"""
     body = await _body(request)
-    await engine.endpoints.disconnect(request.name, body["Container"], body.get("Force") is True)
+    await engine.connections.disconnect(request.name, body["Container"], body.get("Force") is True)
     return Answer(200)
 
 
@@ -108,7 +108,7 @@ def _member(container: Container, endpoint: EndpointRecord | None) -> dict[str, 
         "EndpointID": endpoint.endpoint_id if endpoint else "",
         "MacAddress": endpoint.mac if endpoint else "",
         "IPv4Address": f"{endpoint.address}/{endpoint.prefix}" if endpoint else "",
-        "IPv6Address": "",
+        "IPv6Address": f"{endpoint.address6}/{endpoint.prefix6}" if endpoint and endpoint.address6 else "",
     }
 
 
@@ -119,11 +119,11 @@ def _shown(network: NetworkRecord, members: Members) -> dict[str, Any]:
         "Created": times.rfc3339(network.created),
         "Scope": "local",
         "Driver": network.driver,
-        "EnableIPv6": False,
+        "EnableIPv6": bool(network.subnet6),
         "IPAM": {
             "Driver": "default",
             "Options": network.ipam_options,
-            "Config": [_pool(network)] if network.subnet else None,
+            "Config": _pools(network) or None,
         },
         "Internal": network.internal,
         "Attachable": network.attachable,
@@ -136,11 +136,10 @@ def _shown(network: NetworkRecord, members: Members) -> dict[str, Any]:
     }
 
 
-def _pool(network: NetworkRecord) -> dict[str, Any]:
-    pool: dict[str, Any] = {"Subnet": network.subnet}
-    if network.ip_range:
-        pool["IPRange"] = network.ip_range
-    pool["Gateway"] = network.gateway
-    if network.reserved:
-        pool["AuxiliaryAddresses"] = network.reserved
-    return pool
+def _pools(network: NetworkRecord) -> list[dict[str, Any]]:
+    four = (network.subnet, network.ip_range, network.gateway, network.reserved)
+    six = (network.subnet6, network.ip_range6, network.gateway6, network.reserved6)
+    names = ("Subnet", "IPRange", "Gateway", "AuxiliaryAddresses")
+    return [
+        {name: value for name, value in zip(names, values, strict=True) if value} for values in (four, six) if values[0]
+    ]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
+from ipaddress import ip_interface, ip_network
 from typing import Any
 
 from minidock.cli import values
@@ -34,41 +35,41 @@ HEADINGS = {
 @verb("create")
 @argument("name", "NETWORK")
 @flag("--attachable", help="Enable manual container attachment")
-@value("--aux-address", "auxiliary", metavar="map", multiple=True, help="Auxiliary IPv4 addresses: NAME=ADDRESS")
+@value("--aux-address", "auxiliary", metavar="map", multiple=True, help="Auxiliary addresses: NAME=ADDRESS")
 @value("-d", "--driver", help="Driver to manage the network", default="bridge")
-@value("--gateway", help="IPv4 gateway for the subnet", default="")
+@value("--gateway", "gateways", metavar="list", multiple=True, help="IPv4 or IPv6 gateway for its subnet")
 @flag("--internal", help="Restrict external access to the network")
-@value("--ip-range", help="Allocate container ip from a sub-range", default="")
+@value("--ip-range", "ranges", metavar="list", multiple=True, help="Allocate container ip from a sub-range")
+@flag("--ipv6", help="Enable IPv6 networking")
 @value("--label", "labels", metavar="list", multiple=True, help="Set metadata on a network")
 @value("-o", "--opt", "options", metavar="map", multiple=True, help="Set driver specific options: NAME=VALUE")
-@value("--subnet", help="Subnet in CIDR format that represents a network segment", default="")
+@value("--subnet", "subnets", metavar="list", multiple=True, help="Subnet in CIDR format: one of IPv4, one of IPv6")
 def create_command(
     name: str,
     attachable: bool,
     auxiliary: Sequence[str],
     driver: str,
-    gateway: str,
+    gateways: Sequence[str],
     internal: bool,
-    ip_range: str,
+    ranges: Sequence[str],
+    ipv6: bool,
     labels: Sequence[str],
     options: Sequence[str],
-    subnet: str,
+    subnets: Sequence[str],
 ) -> None:
     """Create a network"""
-    pool: dict[str, Any] = {
-        "Subnet": subnet,
-        "IPRange": ip_range,
-        "Gateway": gateway,
-        "AuxiliaryAddresses": _pairs("--aux-address", auxiliary),
-    }
-    pool = {key: wanted for key, wanted in pool.items() if wanted}
     body = {
         "Name": name,
         "CheckDuplicate": True,
         "Driver": driver,
         "Internal": internal,
         "Attachable": attachable,
-        "IPAM": {"Driver": "default", "Options": {}, "Config": [pool] if pool else []},
+        "EnableIPv6": ipv6,
+        "IPAM": {
+            "Driver": "default",
+            "Options": {},
+            "Config": _pools(subnets, ranges, gateways, _pairs("--aux-address", auxiliary)),
+        },
         "Options": _pairs("-o, --opt", options),
         "Labels": _pairs("--label", labels),
     }
@@ -76,6 +77,35 @@ def create_command(
     if made.get("Warning"):
         tell(f"warning: {made['Warning']}")
     print(made["Id"])
+
+
+def _pools(
+    subnets: Sequence[str], ranges: Sequence[str], gateways: Sequence[str], auxiliary: Mapping[str, str]
+) -> list[dict[str, Any]]:
+    """Each subnet with what lies in it; Docker's CLI sorts them so, too. Raises BadFlag."""
+    pools: list[dict[str, Any]] = [{"Subnet": subnet} for subnet in subnets] or [{}]
+    for key, name, wanted in (
+        ("IPRange", "--ip-range", ranges),
+        ("Gateway", "--gateway", gateways),
+    ):
+        for text in wanted:
+            _pool_around(pools, name, text).setdefault(key, text)
+    for host, text in auxiliary.items():
+        _pool_around(pools, "--aux-address", text).setdefault("AuxiliaryAddresses", {})[host] = text
+    return [pool for pool in pools if pool]
+
+
+def _pool_around(pools: list[dict[str, Any]], name: str, text: str) -> dict[str, Any]:
+    """The pool whose subnet has the address; the only one without asking, since the daemon says what is wrong then."""
+    if len(pools) == 1:
+        return pools[0]
+    for pool in pools:
+        try:
+            if ip_interface(text).ip in ip_network(pool["Subnet"], strict=False):
+                return pool
+        except ValueError:
+            continue
+    raise BadFlag(f"no matching subnet for {name.removeprefix('--')} {text}")
 
 
 def _pairs(name: str, texts: Sequence[str]) -> dict[str, str]:
@@ -161,9 +191,10 @@ def prune_command(filters: Sequence[str], force: bool) -> None:
 @argument("container", "CONTAINER")
 @value("--alias", "aliases", metavar="list", multiple=True, help="Add network-scoped alias for the container")
 @value("--ip", "address", help='IPv4 address (e.g., "172.30.100.104")', default="")
-def connect_command(network: str, container: str, aliases: Sequence[str], address: str) -> None:
+@value("--ip6", "address6", help='IPv6 address (e.g., "2001:db8::33")', default="")
+def connect_command(network: str, container: str, aliases: Sequence[str], address: str, address6: str) -> None:
     """Connect a container to a network"""
-    Networks(client()).connect(network, container, endpoint_body(aliases, address))
+    Networks(client()).connect(network, container, endpoint_body(aliases, address, address6=address6))
 
 
 @verb("disconnect")

@@ -1,6 +1,6 @@
-"""The flags of `run` and `create` about networks: --network, --network-alias, --ip, --mac-address.
+"""The flags of `run` and `create` about networks: --network, --network-alias, --ip, --ip6, --mac-address.
 
-`--network` may be given several times, and in docker's long form: name=NAME,alias=…,ip=…,mac-address=…. The flags
+`--network` may be given several times, and in docker's long form: name=NAME,alias=…,ip=…,ip6=…,mac-address=…. The flags
 beside it are about the first one. For options.py; read next: network.py.
 """
 
@@ -21,7 +21,9 @@ def networking(options: Mapping[str, Any]) -> tuple[str, Json]:
     given = options["network"] or ("default",)
     wanted = [_long(text) if "=" in text else (network(text), {}) for text in given]
     first, body = wanted[0]
-    flags = endpoint_body(options["network_alias"], options["ip"] or "", options["mac_address"] or "")
+    flags = endpoint_body(
+        options["network_alias"], options["ip"] or "", options["mac_address"] or "", options["ip6"] or ""
+    )
     for key in flags:
         if key in body:
             raise BadFlag(f"conflicting options: {key} is given for network {first} and by a flag of its own")
@@ -32,13 +34,18 @@ def networking(options: Mapping[str, Any]) -> tuple[str, Json]:
     return first, {name: body for name, body in wanted if body or len(wanted) > 1}
 
 
-def endpoint_body(aliases: Sequence[str], address: str = "", mac: str = "") -> Json:
+def endpoint_body(aliases: Sequence[str], address: str = "", mac: str = "", address6: str = "") -> Json:
     """Docker's EndpointSettings, what was not asked for left out. Raises BadFlag."""
     body: Json = {}
     if aliases:
         body["Aliases"] = list(aliases)
+    asked = {}
     if address:
-        body["IPAMConfig"] = {"IPv4Address": parsed("--ip", address, checked_address)}
+        asked["IPv4Address"] = parsed("--ip", address, checked_address)
+    if address6:
+        asked["IPv6Address"] = parsed("--ip6", address6, checked_address)
+    if asked:
+        body["IPAMConfig"] = asked
     if mac:
         body["MacAddress"] = mac
     return body
@@ -48,10 +55,10 @@ def _long(text: str) -> tuple[str, Json]:
     found: dict[str, list[str]] = {}
     for part in text.split(","):
         key, equals, wanted = part.partition("=")
-        if not equals or key not in ("name", "alias", "ip", "mac-address"):
+        if not equals or key not in ("name", "alias", "ip", "ip6", "mac-address"):
             raise BadFlag(f'invalid argument "{text}" for "--network" flag: invalid field {part!r}')
         found.setdefault(key, []).append(wanted)
     if len(found.get("name", [])) != 1:
         raise BadFlag(f'invalid argument "{text}" for "--network" flag: it must name one network')
-    ip, mac = found.get("ip", [""])[-1], found.get("mac-address", [""])[-1]
-    return found["name"][0], endpoint_body(found.get("alias", []), ip, mac)
+    ip, mac, ip6 = (found.get(key, [""])[-1] for key in ("ip", "mac-address", "ip6"))
+    return found["name"][0], endpoint_body(found.get("alias", []), ip, mac, ip6)

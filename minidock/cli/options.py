@@ -104,6 +104,7 @@ _DECLARATIONS = (
     _many("--network", "--net", "network", help="Connect the container to a network: NAME, none, host, container:NAME"),
     _many("--network-alias", help="Add network-scoped alias for the container"),
     value("--ip", help="IPv4 address (e.g., 172.30.100.104)"),
+    value("--ip6", help="IPv6 address (e.g., 2001:db8::33)"),
     value("--mac-address", help="Container MAC address (e.g., 92:d0:c6:0a:29:33)"),
     _many("--dns", help="Set custom DNS servers"),
     _many("--dns-search", help="Set custom DNS search domains"),

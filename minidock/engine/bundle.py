@@ -184,11 +184,11 @@ def write_etc_files(
         resolv = Path("/etc/resolv.conf").read_text() if os.path.exists("/etc/resolv.conf") else ""
     else:
         extra = [_host_gateway(entry, host_gateway) for entry in host.extra_hosts or ()]
-        addresses = [endpoint.address for endpoint in endpoints.values()]
+        addresses = [address for endpoint in endpoints.values() for address in endpoint.addresses]
         hosts = etc.render_hosts(config.hostname, addresses, extra, config.domainname)
         resolv = ""
     if host.network_mode != "host" or host.dns or host.dns_search or host.dns_options:
-        resolv = resolv_conf(host, named(endpoints))
+        resolv = resolv_conf(host, named(endpoints), any(endpoint.address6 for endpoint in endpoints.values()))
     for name, text in (("hosts", hosts), ("hostname", etc.render_hostname(config.hostname)), ("resolv.conf", resolv)):
         path = directory / name
         path.write_text(text)

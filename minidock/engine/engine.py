@@ -13,10 +13,24 @@ from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
 
-from minidock.engine import bundle, copyup, create, info, leftovers, logs, mounts, namespaces, pausing, reports, top
+from minidock.engine import (
+    bundle,
+    copyup,
+    create,
+    info,
+    leftovers,
+    logs,
+    mounts,
+    namespaces,
+    pausing,
+    reports,
+    top,
+    wishes,
+)
 from minidock.engine.archives import Archives
 from minidock.engine.attach import Client
 from minidock.engine.commits import Commits
+from minidock.engine.connections import Connections
 from minidock.engine.distribution import Distribution
 from minidock.engine.endpoints import Endpoints
 from minidock.engine.execs import Execs
@@ -63,6 +77,7 @@ class Engine:
         self._parts = parts
         self.networks = Networks(parts)
         self.endpoints = Endpoints(parts, self.networks)
+        self.connections = Connections(parts, self.networks, self.endpoints)
         self._lifecycle = Lifecycle(parts, self.endpoints)
         self._execs = Execs(parts)
         self._lifecycle.probe = Probes(parts.containers, self._execs, parts.events.container).watch
@@ -118,7 +133,8 @@ class Engine:
         if name:
             parts.containers.check_free(name)
         image = parts.images.resolve(request.config.image)
-        request, networks = self.endpoints.settle(namespaces.settle(request, parts.containers))
+        request = namespaces.settle(request, parts.containers)
+        request, networks = wishes.settle(request, self.networks, parts.containers)
         definition = replace(create.definition(request, image, ident), networks=networks)
         warnings = create.warnings(parts.cgroups, definition)
         directory = parts.settings.container_directory(ident)
@@ -274,7 +290,8 @@ class Engine:
         """What a start would do, and the warnings. Nothing is made."""
         parts, ident = self._parts, names.new_id()
         image = parts.images.resolve(request.config.image)
-        request, _ = self.endpoints.settle(namespaces.settle(request, parts.containers))
+        request = namespaces.settle(request, parts.containers)
+        request, _ = wishes.settle(request, self.networks, parts.containers)
         definition = create.definition(request, image, ident)
         warnings = create.warnings(parts.cgroups, definition)
         container = Container(ident, "plan", times.now(), definition)

@@ -82,9 +82,8 @@ class Lifecycle:
             undo.push_async_callback(asyncio.to_thread, parts.cgroups.remove, container.id)
             joined = await self._endpoints.join(container, undo, fds_of_start)
             bundle.write_etc_files(container, directory, joined.endpoints, self._host_gateway())
-            if way_out := self._endpoints.way_out(joined.endpoints):
-                undo.push_async_callback(self._unpublish, container)
-                await parts.ports.publish(container, way_out)
+            undo.push_async_callback(self._unpublish, container)
+            await parts.ports.publish(container, self._endpoints.ways(joined.endpoints))
             bundle.forget_volatile(directory)
             place = bundle.Place(settings, parts.images, cgroup, parts.accounts, bool(joined.fds))
             plan = container_plan(bundle.container_spec(container, image, place))

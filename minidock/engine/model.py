@@ -55,6 +55,14 @@ class EndpointRecord:
     prefix: int
     mac: str
     interface: str = "eth0"
+    gateway6: str = ""  # of a network with IPv6, as the two that follow
+    address6: str = ""
+    prefix6: int = 0
+
+    @property
+    def addresses(self) -> list[str]:
+        """Both, or the one that it has."""
+        return [self.address, self.address6] if self.address6 else [self.address]
 
 
 class Status(enum.Enum):

@@ -11,7 +11,7 @@ import asyncio
 import logging
 import random
 from collections.abc import Iterable, Sequence
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv6Address, ip_address
 
 from minidock.engine.config import HostConfig
 from minidock.engine.model import Container
@@ -23,7 +23,8 @@ from minidock.network.resolver import ADDRESS, Resolver, Sockets, open_sockets
 from minidock.wire.errors import Error
 
 log = logging.getLogger(__name__)
-_Directory = dict[str, list[IPv4Address]]
+_Address = IPv4Address | IPv6Address
+_Directory = dict[str, list[_Address]]
 
 
 def named(networks: Iterable[str]) -> bool:
@@ -31,8 +32,10 @@ def named(networks: Iterable[str]) -> bool:
     return any(name not in PREDEFINED for name in networks)
 
 
-def resolv_conf(host: HostConfig, ours: bool) -> str:
-    """A container's resolv.conf; with ``ours`` it asks the resolver of ours alone, which asks the others."""
+def resolv_conf(host: HostConfig, ours: bool, ipv6: bool = False) -> str:
+    """A container's resolv.conf; with ``ours`` it asks the resolver of ours alone, which asks the others. ``ipv6``:
+    whether it reaches servers by IPv6.
+    """
     text = etc.host_resolv_conf()
     servers, options = host.dns or (), host.dns_options or ()
     if ours:
@@ -40,7 +43,7 @@ def resolv_conf(host: HostConfig, ours: bool) -> str:
         servers = (ADDRESS,)
         if not any(option.startswith("ndots:") for option in options):
             options = (*options, "ndots:0")  # names of one word are names here, not hosts of a search domain
-    return etc.render_resolv_conf(text, servers, host.dns_search or (), options)
+    return etc.render_resolv_conf(text, servers, host.dns_search or (), options, ipv6)
 
 
 class Directory:
@@ -49,7 +52,7 @@ class Directory:
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
         self._names: dict[str, _Directory] = {}
-        self._owners: dict[str, dict[IPv4Address, str]] = {}
+        self._owners: dict[str, dict[_Address, str]] = {}
 
     def forget(self) -> None:
         """A container came, went or has another name."""
@@ -62,7 +65,7 @@ class Directory:
             self._gather(network)
         return self._names[network]
 
-    def owners(self, network: str) -> dict[IPv4Address, str]:
+    def owners(self, network: str) -> dict[_Address, str]:
         """Address → the container's name, on one network."""
         if network not in self._owners:
             self._gather(network)
@@ -74,10 +77,10 @@ class Directory:
         for container in self._parts.containers.all():
             endpoint = container.state.endpoints.get(network) if container.state.alive else None
             if endpoint:
-                address = IPv4Address(endpoint.address)
-                owners[address] = container.name
+                addresses = [ip_address(text) for text in endpoint.addresses]
+                owners.update(dict.fromkeys(addresses, container.name))
                 for name in {name.lower() for name in dns_names(container, container.networks[network])}:
-                    names.setdefault(name, []).append(address)
+                    names.setdefault(name, []).extend(addresses)
         self._names[network], self._owners[network] = names, owners
 
 
@@ -90,15 +93,15 @@ class View:
         self.networks: tuple[str, ...] = ()
         self.forwards = True
 
-    def addresses(self, name: str) -> list[IPv4Address] | None:
-        found: list[IPv4Address] = []
+    def addresses(self, name: str) -> list[_Address] | None:
+        found: list[_Address] = []
         for network in self.networks:
             names = self._directory.names(network)
             found += names.get(name) or names.get(name.removesuffix(f".{network.lower()}")) or []
         random.shuffle(found)
         return found or None
 
-    def name_of(self, address: IPv4Address) -> str | None:
+    def name_of(self, address: _Address) -> str | None:
         for network in self.networks:
             owner = self._directory.owners(network).get(address)
             if owner and len(owner) < 64 > len(network):  # longer ones are no labels

@@ -10,25 +10,21 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import Callable
-from ipaddress import IPv4Network
+from collections.abc import Callable, Iterable, Mapping
+from ipaddress import IPv4Network, IPv6Network, ip_network
+from typing import Any
 
-from minidock.engine import codec
+from minidock.engine import codec, ipam
 from minidock.engine.network_requests import (
     BRIDGE_NAME,
     PREDEFINED,
     NetworkRecord,
     NetworkRequest,
     check,
-    gateway,
-    ip_range,
-    reserved,
-    subnet,
-    wanted_pool,
 )
 from minidock.engine.parts import Parts
 from minidock.network import user
-from minidock.network.pools import overlapped
+from minidock.network.pools import Pools, parse
 from minidock.network.user import UserBridge
 from minidock.wire import names, times
 from minidock.wire.errors import Ambiguous, Conflict, Error, Forbidden, NotFound, Unavailable
@@ -45,6 +41,7 @@ class Networks:
         self._up: dict[str, UserBridge] = {}
         self._why_not: dict[str, str] = {}
         self.mark = f"minidock {parts.settings.instance}"
+        self._pools = Pools(parts.settings.instance, [parse(text) for text in parts.settings.address_pools])
         self.changing = asyncio.Lock()  # networks come and go, and leases are claimed, one at a time
         for row in parts.db.query("SELECT id, settings FROM networks WHERE settings != '{}'"):
             try:
@@ -82,8 +79,19 @@ class Networks:
             }
             ident = bridge.network_id
             subnet_text = str(address.network)
+            six = bridge.gateway6
             found.append(
-                NetworkRecord(ident, "bridge", "bridge", subnet_text, str(address.ip), bridge.name, options=options)
+                NetworkRecord(
+                    ident,
+                    "bridge",
+                    "bridge",
+                    subnet_text,
+                    str(address.ip),
+                    bridge.name,
+                    options=options,
+                    subnet6=str(six.network) if six else "",
+                    gateway6=str(six.ip) if six else "",
+                )  # fmt: skip
             )
         for name, driver in (("host", "host"), ("none", "null")):
             found.append(NetworkRecord((instance + name.encode().hex()).ljust(64, "0"), name, driver))
@@ -111,7 +119,7 @@ class Networks:
         """A bridge network as the kernel has it. Raises Unavailable with the reason where it could not be made."""
         if network.name == "bridge":
             bridge = self._parts.the_bridge()
-            return UserBridge(bridge.network_id, bridge.name, bridge.gateway, mtu=bridge.mtu)
+            return UserBridge(bridge.network_id, bridge.name, bridge.gateway, mtu=bridge.mtu, gateway6=bridge.gateway6)
         if network.id not in self._up:
             reason = self._why_not.get(network.id, "it is being made or removed")
             raise Unavailable(f"network {network.name} is not available: {reason}", "restart minidockd to try again")
@@ -151,45 +159,45 @@ class Networks:
 
     def _record(self, request: NetworkRequest) -> NetworkRecord:
         """The request with what it leaves open. Blocking: it looks at the host's routes."""
-        ident, pool = names.new_id(), wanted_pool(request)
-        taken = {IPv4Network(other.subnet): other.name for other in self.all() if other.subnet}
-        wanted = subnet(pool)
-        if wanted is not None:
-            self._check_subnet(wanted, taken)
-        chosen = wanted or user.free_subnet(list(taken))
-        options = request.options or {}
-        part = ip_range(pool, chosen)
+        ident, options = names.new_id(), request.options or {}
         return NetworkRecord(
             id=ident,
             name=request.name,
             driver="bridge",
-            subnet=str(chosen),
-            gateway=str(gateway(pool, chosen)),
             bridge=options.get(BRIDGE_NAME) or user.bridge_name(ident),
             created=times.now(),
-            chosen=wanted is not None,
-            ip_range=str(part) if part else "",
-            reserved={name: str(address) for name, address in reserved(pool, chosen).items()},
             internal=request.internal,
             attachable=request.attachable,
             options=options,
             ipam_options=request.ipam.options if request.ipam else None,
             labels=request.labels or {},
+            **self._addresses(request, 4),
+            **(self._addresses(request, 6) if request.enable_ipv6 else {}),
         )
 
-    def _check_subnet(self, wanted: IPv4Network, taken: dict[IPv4Network, str]) -> None:
-        clash = overlapped(wanted, taken)
-        if clash is not None:
-            raise Forbidden(
-                f"Pool overlaps with other one on this address space: {wanted} and {clash} of network {taken[clash]}",
-                "choose another --subnet",
-            )
-        route = next((route for route in user.host_routes() if route.subnet_of(wanted)), None)
-        if route is not None:
-            raise Forbidden(
-                f"Pool overlaps with other one on this address space: {wanted} and the host's route to {route}",
-                "choose another --subnet",
-            )
+    def _addresses(self, request: NetworkRequest, version: int) -> dict[str, Any]:
+        """The fields of a record about one family; those of IPv6 end in 6."""
+        pool = ipam.pool_of((request.ipam.config or ()) if request.ipam else (), version)
+        texts = {(other.subnet if version == 4 else other.subnet6): other.name for other in self.all()}
+        taken = {ip_network(text): name for text, name in texts.items() if text}
+        wanted = ipam.subnet(pool)
+        if wanted is not None:
+            _check_subnet(wanted, taken)
+        chosen = wanted or self._free_subnet(version, taken)
+        part = ipam.ip_range(pool, chosen)
+        fields = {
+            "subnet": str(chosen),
+            "gateway": str(ipam.gateway(pool, chosen)),
+            "chosen": wanted is not None,
+            "ip_range": str(part) if part else "",
+            "reserved": {name: str(address) for name, address in ipam.reserved(pool, chosen).items()},
+        }
+        return fields if version == 4 else {f"{name}6": value for name, value in fields.items()}
+
+    def _free_subnet(self, version: int, taken: Iterable[ipam.Network]) -> ipam.Network:
+        if version == 4:
+            return user.free_subnet(self._pools, [one for one in taken if isinstance(one, IPv4Network)])
+        return user.free_subnet6(self._pools, [one for one in taken if isinstance(one, IPv6Network)])
 
     async def remove(self, reference: str) -> None:
         """Takes a network away that nothing is plugged into. Raises Forbidden otherwise."""
@@ -234,3 +242,14 @@ class Networks:
         """A network's event with Docker's attributes."""
         shown = {**attributes, "name": network.name, "type": network.driver}
         self._parts.events.publish("network", action, network.id, shown)
+
+
+def _check_subnet(wanted: ipam.Network, taken: Mapping[ipam.Network, str]) -> None:
+    routes = user.host_routes() if wanted.version == 4 else user.host_routes6()
+    clash = next((other for other in taken if other.overlaps(wanted)), None)
+    route = next((route for route in routes if route.subnet_of(wanted)), None)  # type: ignore[arg-type]
+    if clash is not None or route is not None:
+        what = f"{clash} of network {taken[clash]}" if clash is not None else f"the host's route to {route}"
+        raise Forbidden(
+            f"Pool overlaps with other one on this address space: {wanted} and {what}", "choose another --subnet"
+        )

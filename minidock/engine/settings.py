@@ -24,6 +24,9 @@ class Settings:
     mirrors: tuple[str, ...] = ()
     insecure_registries: tuple[str, ...] = ()
     ready_sandboxes: int = 0
+    ipv6: bool = False
+    fixed_cidr_v6: str = ""
+    address_pools: tuple[str, ...] = ()
 
     @property
     def instance(self) -> str:

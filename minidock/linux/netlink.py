@@ -20,8 +20,8 @@ import struct
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from ipaddress import IPv4Address, IPv4Interface, IPv4Network
-from typing import Any, Self
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6Interface, IPv6Network
+from typing import Any, Generic, Self, TypeVar
 
 
 @contextlib.contextmanager
@@ -73,7 +73,12 @@ _TABLE_MAIN = 254
 _RTN_UNICAST = 1
 _RTPROT_BOOT = 3
 
-_DEFAULT_ROUTE = {"family": socket.AF_INET, "table": _TABLE_MAIN, "type": _RTN_UNICAST, "proto": _RTPROT_BOOT}
+_IFA_F_NODAD = 2
+
+_FAMILIES = {4: socket.AF_INET, 6: socket.AF_INET6}
+Address = IPv4Address | IPv6Address
+Interface = IPv4Interface | IPv6Interface
+N = TypeVar("N", IPv4Network, IPv6Network)
 
 Attributes = list[tuple[str, Any]]
 
@@ -221,25 +226,33 @@ def delete_link(name: str) -> Request:
     return Request(RTM_DELLINK, ifinfmsg, {}, [("IFLA_IFNAME", name)])
 
 
-def new_address(index: int, interface: IPv4Interface) -> Request:
-    """ip address add; the route to the subnet comes with it."""
-    attributes: Attributes = [
-        ("IFA_LOCAL", str(interface.ip)),
-        ("IFA_ADDRESS", str(interface.ip)),
-        ("IFA_BROADCAST", str(interface.network.broadcast_address)),
-    ]
-    fields = {"family": socket.AF_INET, "prefixlen": interface.network.prefixlen, "index": index}
+def new_address(index: int, interface: Interface) -> Request:
+    """ip address add; the route to the subnet comes with it.
+
+    IPv6 without duplicate address detection: for a second it would keep the address from being used, and the leases
+    see to it that there is no duplicate.
+    """
+    attributes: Attributes = [("IFA_LOCAL", str(interface.ip)), ("IFA_ADDRESS", str(interface.ip))]
+    if isinstance(interface, IPv4Interface):
+        attributes.append(("IFA_BROADCAST", str(interface.network.broadcast_address)))
+    else:
+        attributes.append(("IFA_FLAGS", _IFA_F_NODAD))
+    fields = {"family": _FAMILIES[interface.version], "prefixlen": interface.network.prefixlen, "index": index}
     return Request(RTM_NEWADDR, ifaddrmsg, fields, attributes, create=True)
 
 
-def default_route(gateway: IPv4Address, replace: bool = False) -> Request:
+def default_route(gateway: Address, replace: bool = False) -> Request:
     """ip route add (or replace) default via …"""
-    return Request(RTM_NEWROUTE, rtmsg, dict(_DEFAULT_ROUTE), [("RTA_GATEWAY", str(gateway))], True, replace)
+    return Request(RTM_NEWROUTE, rtmsg, _default(gateway.version), [("RTA_GATEWAY", str(gateway))], True, replace)
 
 
-def no_default_route() -> Request:
+def no_default_route(version: int = 4) -> Request:
     """ip route delete default"""
-    return Request(RTM_DELROUTE, rtmsg, dict(_DEFAULT_ROUTE), [])
+    return Request(RTM_DELROUTE, rtmsg, _default(version), [])
+
+
+def _default(version: int) -> dict[str, int]:
+    return {"family": _FAMILIES[version], "table": _TABLE_MAIN, "type": _RTN_UNICAST, "proto": _RTPROT_BOOT}
 
 
 # ---- what there is --------------------------------------------------------------------------------------------------
@@ -258,10 +271,10 @@ class Link:
 
 
 @dataclass(frozen=True)
-class Route:
-    """An IPv4 route of the main table: where to, and by which interface (0: none, such as a blackhole)."""
+class Route(Generic[N]):
+    """A route of the main table: where to, and by which interface (0: none, such as a blackhole)."""
 
-    destination: IPv4Network
+    destination: N
     index: int
 
 
@@ -282,23 +295,41 @@ def _link(message: Any) -> Link:
     )
 
 
-def addresses(netlink: Netlink) -> dict[int, list[IPv4Interface]]:
-    """The IPv4 addresses of all interfaces, by their index."""
-    found: dict[int, list[IPv4Interface]] = {}
-    for message in netlink.dump(Request(RTM_GETADDR, ifaddrmsg, {"family": socket.AF_INET}, [])):
-        address = IPv4Interface((message.get_attr("IFA_LOCAL"), message["prefixlen"]))
-        found.setdefault(message["index"], []).append(address)
+def addresses(netlink: Netlink) -> dict[int, list[Interface]]:
+    """The addresses of all interfaces, by their index."""
+    found: dict[int, list[Interface]] = {}
+    for version, make in ((4, IPv4Interface), (6, IPv6Interface)):
+        for message in _of_family(netlink, RTM_GETADDR, ifaddrmsg, version):
+            text = message.get_attr("IFA_LOCAL") or message.get_attr("IFA_ADDRESS")
+            found.setdefault(message["index"], []).append(make((text, message["prefixlen"])))
     return found
 
 
-def routes(netlink: Netlink) -> list[Route]:
+def routes(netlink: Netlink) -> list[Route[IPv4Network]]:
     """The IPv4 routes of the main table, the default route among them as 0.0.0.0/0."""
-    dump = netlink.dump(Request(RTM_GETROUTE, rtmsg, {"family": socket.AF_INET}, []))
     return [
-        Route(
-            IPv4Network((message.get_attr("RTA_DST") or "0.0.0.0", message["dst_len"])),
-            message.get_attr("RTA_OIF") or 0,
-        )
-        for message in dump
-        if message["table"] == _TABLE_MAIN
+        Route(IPv4Network((message.get_attr("RTA_DST") or "0.0.0.0", message["dst_len"])), _interface_of(message))
+        for message in _route_messages(netlink, 4)
     ]
+
+
+def routes6(netlink: Netlink) -> list[Route[IPv6Network]]:
+    """The IPv6 routes of the main table, the default route as ::/0; none on a kernel without IPv6."""
+    return [
+        Route(IPv6Network((message.get_attr("RTA_DST") or "::", message["dst_len"])), _interface_of(message))
+        for message in _route_messages(netlink, 6)
+    ]
+
+
+def _route_messages(netlink: Netlink, version: int) -> Iterator[Any]:
+    return (one for one in _of_family(netlink, RTM_GETROUTE, rtmsg, version) if one["table"] == _TABLE_MAIN)
+
+
+def _of_family(netlink: Netlink, kind: int, make: Any, version: int) -> Iterator[Any]:
+    """A kernel without IPv6 answers a question about it with what it has of other families."""
+    family = _FAMILIES[version]
+    return (one for one in netlink.dump(Request(kind, make, {"family": family}, [])) if one["family"] == family)
+
+
+def _interface_of(route: Any) -> int:
+    return route.get_attr("RTA_OIF") or 0

@@ -18,16 +18,23 @@ import re
 import socket
 import time
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv4Interface
+from ipaddress import IPv4Address, IPv4Interface, IPv6Interface
 
 from minidock.db import Database
 from minidock.linux import netlink
 from minidock.linux.netlink import Link, Netlink
 from minidock.linux.reason import reason
 from minidock.network import etc, firewall, veth
-from minidock.network.bridging import hint, mtu_of_default_route, one_at_a_time, settle, switch_on_forwarding
+from minidock.network.bridging import (
+    hint,
+    mtu_of_default_route,
+    one_at_a_time,
+    require_ipv6,
+    settle,
+    switch_on_forwarding,
+)
 from minidock.network.leases import READY, Leases, Wish, choose_gateway, conflicting, mac_of, overlapping
-from minidock.network.sandbox import Endpoint, Sandbox
+from minidock.network.sandbox import Sandbox
 from minidock.wire.errors import Conflict, InvalidArgument, Unavailable
 from minidock.wire.names import new_id
 
@@ -57,15 +64,25 @@ class _Up:
 
 
 class Bridge:
-    """The verbs. ``subnet`` is --bip, the bridge's own address with its prefix; None leaves the choice to us."""
+    """The verbs. ``subnet`` is --bip, the bridge's own address with its prefix; None leaves the choice to us.
+    ``gateway6`` is its IPv6 address; with None the network has no IPv6.
+    """
 
-    def __init__(self, name: str, subnet: IPv4Interface | None, db: Database, instance: str) -> None:
+    def __init__(
+        self,
+        name: str,
+        subnet: IPv4Interface | None,
+        db: Database,
+        instance: str,
+        gateway6: IPv6Interface | None = None,
+    ) -> None:
         if not _BRIDGE_NAME.fullmatch(name) or name in ("all", "default", "lo"):
             raise InvalidArgument(f"invalid bridge name {name!r}", "1 to 15 letters, digits, dots, dashes, underscores")
         if subnet is not None and subnet.ip in (subnet.network.network_address, subnet.network.broadcast_address):
             raise InvalidArgument(f"invalid bridge address {subnet}: not a host's", "such as --bip 172.30.0.1/16")
         self.name = name
         self.mark = f"minidock {instance}"
+        self.gateway6 = gateway6
         self._wish = subnet
         self._db = db
         self._state: _Up | None = None
@@ -79,12 +96,14 @@ class Bridge:
         Order: forwarding is switched on last, so that at no moment the host forwards what the rules would drop.
         """
         firewall.require()
+        if self.gateway6 is not None:
+            require_ipv6()
         try:
             with one_at_a_time(), Netlink() as kernel, contextlib.ExitStack() as undo:
                 self._state = None
                 state = self._raise(kernel, undo)
-                firewall.apply(self.name, state.row.gateway.network)
-                switch_on_forwarding()
+                firewall.apply(self.name, [gateway.network for gateway in self._gateways(state.row.gateway)])
+                switch_on_forwarding(self.gateway6 is not None)
                 undo.pop_all()
                 self._state = state
         except OSError as error:
@@ -105,8 +124,11 @@ class Bridge:
             kernel.request(new, netlink.set_alias(self.name, self.mark))
             undo.callback(kernel.request, netlink.delete_link(self.name))
             found = Link(socket.if_nametoindex(self.name), self.name, "bridge", self.mark, mtu, 0)
-        settle(kernel, found, gateway, netlink.addresses(kernel).get(found.index, ()))
+        settle(kernel, found, self._gateways(gateway), netlink.addresses(kernel).get(found.index, ()))
         return _Up(row, found.index, found.mtu)
+
+    def _gateways(self, gateway: IPv4Interface) -> list[IPv4Interface | IPv6Interface]:
+        return [gateway, self.gateway6] if self.gateway6 else [gateway]
 
     def _refuse_foreign(self, found: Link | None) -> None:
         if found is not None and found.alias != self.mark:
@@ -171,14 +193,7 @@ class Bridge:
         """A network namespace of the container's own, plugged in and configured. The fd in it is the caller's."""
         state = self._ready()
         lease = self._leases(state.row).claim(container_id, Wish(mac=mac.replace("-", ":").lower()))
-        endpoint = Endpoint(
-            network_id=state.row.id,
-            endpoint_id=lease.endpoint,
-            interface=INTERFACE,
-            mac=lease.mac,
-            address=IPv4Interface((lease.address, state.row.gateway.network.prefixlen)),
-            gateway=state.row.gateway.ip,
-        )
+        endpoint = veth.endpoint(state.row.id, lease, INTERFACE, state.row.gateway, self.gateway6)
         try:
             return veth.plug(veth.Port(veth.port_name(lease.endpoint), state.index, state.mtu), endpoint)
         except OSError as error:
@@ -250,4 +265,4 @@ class Bridge:
         return saved
 
     def _leases(self, row: _Row) -> Leases:
-        return Leases(self._db, row.id, row.gateway)
+        return Leases(self._db, row.id, row.gateway, self.gateway6)

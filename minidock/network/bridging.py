@@ -11,29 +11,39 @@ import fcntl
 import logging
 import os
 import time
-from collections.abc import Collection, Iterator
-from ipaddress import IPv4Interface
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 from minidock.linux import netlink
-from minidock.linux.netlink import Link, Netlink
-from minidock.network.sandbox import NO_IPV6, set_ipv6
+from minidock.linux.netlink import Interface, Link, Netlink
+from minidock.network.sandbox import NO_IPV6, WITH_IPV6, set_ipv6
+from minidock.wire.errors import Unavailable
 
 log = logging.getLogger(__name__)
 
 DEFAULT_MTU = 1500
 _LOCK_TIME = 5.0
 _FORWARDING = Path("/proc/sys/net/ipv4/ip_forward")
+_CONF6 = Path("/proc/sys/net/ipv6/conf")
 
 
-def settle(kernel: Netlink, link: Link, gateway: IPv4Interface, known: Collection[IPv4Interface]) -> None:
-    """Gives the bridge its address and raises it. IPv6 is off on it, and router advertisements are not listened to:
-    a container could otherwise announce itself as the host's router (CVE-2020-13401). ``known``: what it has already.
+def settle(kernel: Netlink, link: Link, gateways: Sequence[Interface], known: Collection[Interface]) -> None:
+    """Gives the bridge its addresses and raises it. Without an IPv6 one IPv6 is off on it; and in any case router
+    advertisements are not listened to: a container could otherwise announce itself as the host's router
+    (CVE-2020-13401). ``known``: what it has already.
     """
-    set_ipv6(link.name, NO_IPV6)
-    if gateway not in known:
-        kernel.request(netlink.new_address(link.index, gateway))
+    ipv6 = any(gateway.version == 6 for gateway in gateways)
+    set_ipv6(link.name, {**WITH_IPV6, "forwarding": "1"} if ipv6 else NO_IPV6)
+    for gateway in gateways:
+        if gateway not in known:
+            kernel.request(netlink.new_address(link.index, gateway))
     kernel.request(netlink.link_up(link.index))
+
+
+def require_ipv6() -> None:
+    """Raises Unavailable on a kernel without IPv6."""
+    if not _CONF6.exists():
+        raise Unavailable("this kernel has no IPv6", "boot without ipv6.disable=1, or leave --ipv6 out")
 
 
 def mtu_of_default_route(kernel: Netlink, links: dict[str, Link]) -> int:
@@ -43,12 +53,35 @@ def mtu_of_default_route(kernel: Netlink, links: dict[str, Link]) -> int:
     return mtus.get(ways[0], DEFAULT_MTU) if ways else DEFAULT_MTU
 
 
-def switch_on_forwarding() -> None:
+def switch_on_forwarding(ipv6: bool) -> None:
     """net.ipv4.ip_forward=1: without it the kernel drops what comes from the bridge for elsewhere. Never set back:
-    others on this host may have come to need it.
+    others on this host may have come to need it. The same for ``ipv6``.
     """
     if _FORWARDING.read_text().strip() != "1":
         _FORWARDING.write_text("1")
+    if ipv6 and (_CONF6 / "all/forwarding").read_text().strip() != "1":
+        _switch_on_forwarding6()
+
+
+def _switch_on_forwarding6() -> None:
+    """net.ipv6.conf.all.forwarding=1, which alone decides, and sets the same for every interface on its way.
+
+    An interface that is a router's believes no router advertisements: the host would lose the way out that it has from
+    them. So each keeps what it had, and for the moment of the switch accept_ra=2 keeps the routes that it learned.
+    """
+    before: dict[Path, str] = {}
+    for interface in sorted(_CONF6.iterdir()):
+        if interface.name == "all":
+            continue
+        for name in ("accept_ra", "forwarding"):
+            before[interface / name] = (interface / name).read_text()
+        if before[interface / "accept_ra"].strip() == "1":
+            (interface / "accept_ra").write_text("2")
+    (_CONF6 / "all/forwarding").write_text("1")
+    for file, value in reversed(before.items()):  # forwarding first: without it accept_ra=1 counts again
+        with contextlib.suppress(FileNotFoundError):  # the interface has gone
+            if file.read_text() != value:
+                file.write_text(value)
 
 
 @contextlib.contextmanager

@@ -12,7 +12,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv6Address
 
 A, PTR, AAAA, ANY = 1, 12, 28, 255
 NO_ERROR, SERVER_FAILURE = 0, 2
@@ -115,12 +115,15 @@ def fits(query: Query, reply: bytes) -> bool:
     return reply[4:6] == b"\0\0" or echoed.lower() == query.question.lower()
 
 
-def reversed_address(name: str) -> IPv4Address | None:
-    """``2.0.31.172.in-addr.arpa`` → 172.31.0.2; None for other names."""
-    digits = name.removesuffix(".in-addr.arpa")
-    if digits == name:
-        return None
+def reversed_address(name: str) -> IPv4Address | IPv6Address | None:
+    """``2.0.31.172.in-addr.arpa`` → 172.31.0.2, and so 32 digits before ``ip6.arpa``; None for other names."""
+    labels = name.split(".")
+    backwards = labels[-3::-1]
     try:
-        return IPv4Address(".".join(reversed(digits.split("."))))
+        if labels[-2:] == ["in-addr", "arpa"]:
+            return IPv4Address(".".join(backwards))
+        if labels[-2:] == ["ip6", "arpa"] and len(backwards) == 32 and all(len(label) == 1 for label in backwards):
+            return IPv6Address(int("".join(backwards), 16))
     except ValueError:
-        return None
+        pass
+    return None

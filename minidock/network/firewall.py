@@ -2,7 +2,7 @@
 
     table inet minidock-minidock0
       forward       from the bridge: accept; to the bridge: answers and published ports only, all else dropped
-      postrouting   from the subnet, leaving by another interface: masquerade
+      postrouting   from the subnets (IPv4, and IPv6 where the network has it), leaving by another interface: masquerade
 
 The drop keeps the neighbours of this host from routing packets straight to a container's ports, which a host that
 forwards would otherwise let them do; containers on the bridge reach each other below this table (and by its first rule
@@ -18,13 +18,14 @@ Serves bridge.py and user.py. See: nft(8). Look: nft list table inet minidock-mi
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from ipaddress import IPv4Network
+from ipaddress import IPv4Network, IPv6Network
 
 from minidock.linux import nft
 from minidock.wire.errors import Unavailable
 
+Subnets = Sequence[IPv4Network | IPv6Network]
 _HINT = "install nftables (apt install nftables); containers can still use --network none or host"
 
 
@@ -39,7 +40,7 @@ class Policy:
     masquerade: bool = True
 
 
-def ruleset(bridge: str, subnet: IPv4Network, policy: Policy = Policy()) -> str:  # noqa: B008 - frozen
+def ruleset(bridge: str, subnets: Subnets, policy: Policy = Policy()) -> str:  # noqa: B008 - frozen
     """The whole table as an nft script. The two lines before it make "replace" of "add": add, delete, add is atomic.
 
     ``bridge`` must be checked before (bridge.py): it is written into the script as it is.
@@ -55,7 +56,7 @@ table {table} {{
     }}
     chain postrouting {{
         type nat hook postrouting priority srcnat; policy accept;
-        {_masquerade(bridge, subnet, policy)}
+        {_masquerade(bridge, subnets, policy)}
     }}
 }}
 """
@@ -75,10 +76,12 @@ def _forward(bridge: str, policy: Policy) -> str:
     return "\n        ".join(rules)
 
 
-def _masquerade(bridge: str, subnet: IPv4Network, policy: Policy) -> str:
+def _masquerade(bridge: str, subnets: Subnets, policy: Policy) -> str:
     if policy.internal or not policy.masquerade:
         return ""
-    return f'ip saddr {subnet} oifname != "{bridge}" masquerade'
+    families = {4: "ip", 6: "ip6"}
+    rules = [f'{families[subnet.version]} saddr {subnet} oifname != "{bridge}" masquerade' for subnet in subnets]
+    return "\n        ".join(rules)
 
 
 def table_of(bridge: str) -> str:
@@ -86,12 +89,12 @@ def table_of(bridge: str) -> str:
     return f"inet minidock-{bridge}"
 
 
-def apply(bridge: str, subnet: IPv4Network, policy: Policy = Policy()) -> None:  # noqa: B008 - frozen
+def apply(bridge: str, subnets: Subnets, policy: Policy = Policy()) -> None:  # noqa: B008 - frozen
     """Makes or replaces the table; all of it or nothing. Raises Unavailable with nft's own words."""
-    _load(f"write the rules of {bridge}", ruleset(bridge, subnet, policy))
+    _load(f"write the rules of {bridge}", ruleset(bridge, subnets, policy))
 
 
-def apply_all(wanted: Iterable[tuple[str, IPv4Network, Policy]]) -> None:
+def apply_all(wanted: Iterable[tuple[str, Subnets, Policy]]) -> None:
     """The same for many bridges in one go: starting nft takes longer than what it does."""
     scripts = [ruleset(*one) for one in wanted]
     if scripts:

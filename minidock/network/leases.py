@@ -13,7 +13,8 @@ from __future__ import annotations
 import os
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv4Interface, IPv4Network
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6Interface, IPv6Network
+from typing import overload
 
 from minidock.db import Database
 from minidock.wire.errors import Forbidden, Unavailable
@@ -42,6 +43,7 @@ class Lease:
     endpoint: str
     address: IPv4Address
     mac: str
+    address6: IPv6Address | None = None
 
 
 @dataclass(frozen=True)
@@ -51,16 +53,23 @@ class Wish:
     address: IPv4Address | None = None
     mac: str = ""
     within: IPv4Network | None = None
-    reserved: frozenset[IPv4Address] = frozenset()
+    reserved: frozenset[IPv4Address | IPv6Address] = frozenset()
+    address6: IPv6Address | None = None
+    within6: IPv6Network | None = None
 
 
 class Leases:
-    """The leases of one network. ``gateway`` is the bridge's own address with the subnet's prefix."""
+    """The leases of one network. ``gateway``: the bridge's own address with the subnet's prefix; ``gateway6``: its
+    other one, if the network has IPv6.
+    """
 
-    def __init__(self, db: Database, network: str, gateway: IPv4Interface) -> None:
+    def __init__(
+        self, db: Database, network: str, gateway: IPv4Interface, gateway6: IPv6Interface | None = None
+    ) -> None:
         self._db = db
         self._network = network
         self._gateway = gateway
+        self._gateway6 = gateway6
 
     def claim(self, container_id: str, wish: Wish = Wish()) -> Lease:  # noqa: B008 - frozen
         """The container's lease: the one it has, or a new one. Raises Unavailable when the subnet is full, Forbidden
@@ -71,15 +80,22 @@ class Leases:
             if container_id in held:
                 return held[container_id]
             taken = {lease.address for lease in held.values()} | wish.reserved
-            if wish.address is not None and (wish.address in taken or wish.address == self._gateway.ip):
-                raise Forbidden(f"Address already in use: {wish.address}")
+            _check_free(wish.address, taken | {self._gateway.ip})
             address = wish.address or lowest_free(self._gateway, taken, wish.within)
-            lease = Lease(container_id, os.urandom(32).hex(), address, wish.mac or mac_of(address))
+            address6 = self._claim6(wish, {lease.address6 for lease in held.values() if lease.address6})
+            lease = Lease(container_id, os.urandom(32).hex(), address, wish.mac or mac_of(address), address6)
             connection.execute(
-                "INSERT INTO leases (network, address, container, endpoint, mac) VALUES (?, ?, ?, ?, ?)",
-                (self._network, str(address), container_id, lease.endpoint, lease.mac),
+                "INSERT INTO leases (network, address, container, endpoint, mac, address6) VALUES (?, ?, ?, ?, ?, ?)",
+                (self._network, str(address), container_id, lease.endpoint, lease.mac, str(address6 or "")),
             )
         return lease
+
+    def _claim6(self, wish: Wish, held: set[IPv6Address]) -> IPv6Address | None:
+        if self._gateway6 is None:
+            return None
+        taken = held | wish.reserved
+        _check_free(wish.address6, taken | {self._gateway6.ip})
+        return wish.address6 or lowest_free(self._gateway6, taken, wish.within6)
 
     def hand_over(self, owner: str, container_id: str) -> bool:
         """Makes one owner's lease another's; False if there is none, or the other has one of its own."""
@@ -103,21 +119,47 @@ class Leases:
     def all(self) -> dict[str, Lease]:
         """Every lease, by container id."""
         rows = self._db.query(
-            "SELECT container, endpoint, address, mac FROM leases WHERE network = ?", (self._network,)
+            "SELECT container, endpoint, address, mac, address6 FROM leases WHERE network = ?", (self._network,)
         )
-        return {row[0]: Lease(row[0], row[1], IPv4Address(row[2]), row[3]) for row in rows}
+        return {
+            row[0]: Lease(row[0], row[1], IPv4Address(row[2]), row[3], IPv6Address(row[4]) if row[4] else None)
+            for row in rows
+        }
+
+
+def _check_free(wanted: IPv4Address | IPv6Address | None, taken: Collection[IPv4Address | IPv6Address]) -> None:
+    if wanted in taken:
+        raise Forbidden(f"Address already in use: {wanted}")
+
+
+@overload
+def lowest_free(
+    gateway: IPv4Interface, taken: Collection[IPv4Address | IPv6Address], within: IPv4Network | None = None
+) -> IPv4Address: ...
+
+
+@overload
+def lowest_free(
+    gateway: IPv6Interface, taken: Collection[IPv4Address | IPv6Address], within: IPv6Network | None = None
+) -> IPv6Address: ...
 
 
 def lowest_free(
-    gateway: IPv4Interface, taken: Collection[IPv4Address], within: IPv4Network | None = None
-) -> IPv4Address:
-    """The first address that is neither the network's, the gateway's, the broadcast's nor taken; one of ``within``."""
+    gateway: IPv4Interface | IPv6Interface,
+    taken: Collection[IPv4Address | IPv6Address],
+    within: IPv4Network | IPv6Network | None = None,
+) -> IPv4Address | IPv6Address:
+    """The first address that is neither the network's, the gateway's, the broadcast's nor taken; one of ``within``.
+
+    IPv6 has no broadcast address; the network's is that of all its routers (RFC 4291, 2.6.1).
+    """
     network, part = gateway.network, within or gateway.network
+    make = IPv4Address if gateway.version == 4 else IPv6Address
+    unusable = {network.network_address, gateway.ip, network.broadcast_address if gateway.version == 4 else gateway.ip}
     for number in range(int(part.network_address), int(part.broadcast_address) + 1):
-        address = IPv4Address(number)
-        if address in (network.network_address, network.broadcast_address, gateway.ip) or address in taken:
-            continue
-        return address
+        address = make(number)
+        if address not in unusable and address not in taken:
+            return address
     raise Unavailable(f"claim an address: subnet {part} has no free one", "remove containers, or use a larger --bip")
 
 

@@ -9,6 +9,8 @@ no byte passes through us, and the server sees who really asks. What it takes be
   guard drops what says that it comes from, or goes to, 127.0.0.0/8 on such a bridge, before anything else sees it:
   without, containers would reach what the host serves itself alone (CVE-2020-8558, CVE-2021-20199). And what comes
   from elsewhere for 127.0.0.0/8 is never translated, so that neighbours don't reach ports published on loopback.
+- IPv6 has a table of its own, of the same shape. ::1 can't be translated, since there is no route_localnet for IPv6,
+  nor can link-local addresses; what asks there reaches the socket that holds the port, and relay.py hands it on.
 - hairpin: who asks from the server's own network, or from loopback, is masqueraded, or else the answer would take a
   way back on which nobody translates it.
 - firewall.py's table of the bridge accepts what was translated (ct status dnat).
@@ -27,7 +29,7 @@ import threading
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
-from ipaddress import IPv4Interface
+from ipaddress import ip_address
 from pathlib import Path
 
 from minidock.linux import conntrack, netlink, nft
@@ -37,8 +39,9 @@ from minidock.wire.errors import Unavailable
 
 log = logging.getLogger(__name__)
 
-ANY = "0.0.0.0"
+ANY, ANY6 = "0.0.0.0", "::"
 PROTOCOLS = {"tcp": socket.IPPROTO_TCP, "udp": socket.IPPROTO_UDP, "sctp": socket.IPPROTO_SCTP}
+_FAMILIES = {"ip": socket.AF_INET, "ip6": socket.AF_INET6}
 _RANGE = Path("/proc/sys/net/ipv4/ip_local_port_range")
 _SIOCGIFADDR = 0x8915
 _IFREQ = struct.Struct("16sHH4s16x")
@@ -46,7 +49,7 @@ _IFREQ = struct.Struct("16sHH4s16x")
 
 @dataclass(frozen=True)
 class PublishedPort:
-    """A port of the host, at one of its addresses or at all of them (0.0.0.0), that leads to a container's."""
+    """A port of the host, at one of its addresses or at all of a family (0.0.0.0, ::), that leads to a container's."""
 
     host_ip: str
     host_port: int
@@ -63,52 +66,72 @@ class Inside:
     subnet: str
 
 
-Element = tuple[str, str]
-"""A set or map of the table, and one element of it as nft writes it: ("any", "tcp . 8080 : 172.30.0.2 . 80")."""
+Element = tuple[str, str, str]
+"""A table's family, a set or map of it, an element as nft writes it: ("ip", "any", "tcp . 8080 : 172.30.0.2 . 80")."""
 
 
-def elements(ports: Iterable[PublishedPort], inside: Inside | None) -> set[Element]:
-    """What the table has to hold for a container."""
+def family(address: str) -> str:
+    """nft's word for the family of an address."""
+    return "ip6" if ":" in address else "ip"
+
+
+def relayed(port: PublishedPort) -> bool:
+    """Whether the kernel has no part in it: IPv6 loopback, and IPv6 that leads to a container without."""
+    loopback = family(port.host_ip) == "ip6" and ip_address(port.host_ip).is_loopback
+    return loopback or family(port.host_ip) != family(port.address)
+
+
+def elements(ports: Iterable[PublishedPort], insides: Iterable[Inside]) -> set[Element]:
+    """What the tables have to hold for a container."""
     found: set[Element] = set()
     for port in ports:
-        target = f"{port.address} . {port.port}"
-        if port.host_ip == ANY:
-            found.add(("any", f"{port.protocol} . {port.host_port} : {target}"))
+        where, target = family(port.host_ip), f"{port.address} . {port.port}"
+        if relayed(port):
+            continue
+        if port.host_ip in (ANY, ANY6):
+            found.add((where, "any", f"{port.protocol} . {port.host_port} : {target}"))
         else:
-            found.add(("one", f"{port.host_ip} . {port.protocol} . {port.host_port} : {target}"))
-    if found and inside:
-        found |= {("bridges", f'"{inside.bridge}"'), ("hairpin", f'"{inside.bridge}" . {inside.subnet}')}
+            found.add((where, "one", f"{port.host_ip} . {port.protocol} . {port.host_port} : {target}"))
+    families = {where for where, _, _ in found}
+    for inside in insides:
+        where = family(inside.subnet)
+        if where in families:
+            found |= {
+                (where, "bridges", f'"{inside.bridge}"'),
+                (where, "hairpin", f'"{inside.bridge}" . {inside.subnet}'),
+            }
     return found
 
 
-def table_of(instance: str) -> str:
-    """The table's family and name."""
-    return f"ip minidock-ports-{instance}"
+def table_of(instance: str, where: str = "ip") -> str:
+    """A table's family and name."""
+    return f"{where} minidock-ports-{instance}"
 
 
-def ruleset(instance: str, wanted: Iterable[Element]) -> str:
-    """The whole table as an nft script, which replaces the one that is there."""
-    table = table_of(instance)
+def ruleset(instance: str, wanted: Iterable[Element], where: str = "ip") -> str:
+    """A whole table as an nft script, which replaces the one that is there."""
+    table, kind = table_of(instance, where), "ipv6_addr" if where == "ip6" else "ipv4_addr"
+    apart = _APART[where]
     return f"""
 add table {table}
 delete table {table}
 table {table} {{
-    map any {{ type inet_proto . inet_service : ipv4_addr . inet_service; }}
-    map one {{ type ipv4_addr . inet_proto . inet_service : ipv4_addr . inet_service; }}
+    map any {{ type inet_proto . inet_service : {kind} . inet_service; }}
+    map one {{ type {kind} . inet_proto . inet_service : {kind} . inet_service; }}
     set bridges {{ type ifname; }}
-    set hairpin {{ type ifname . ipv4_addr; flags interval; }}
+    set hairpin {{ type ifname . {kind}; flags interval; }}
     chain guard {{
         type filter hook prerouting priority raw; policy accept;
-        iifname @bridges ip saddr 127.0.0.0/8 drop
-        iifname @bridges ip daddr 127.0.0.0/8 drop
+        {apart.guard}
     }}
     chain translate {{
-        meta l4proto {{ tcp, udp, sctp }} dnat ip to ip daddr . meta l4proto . th dport map @one
-        meta l4proto {{ tcp, udp, sctp }} dnat ip to meta l4proto . th dport map @any
+        {apart.never}
+        meta l4proto {{ tcp, udp, sctp }} dnat {where} to {where} daddr . meta l4proto . th dport map @one
+        meta l4proto {{ tcp, udp, sctp }} dnat {where} to meta l4proto . th dport map @any
     }}
     chain prerouting {{
         type nat hook prerouting priority dstnat; policy accept;
-        ip daddr != 127.0.0.0/8 fib daddr type local jump translate
+        {apart.from_elsewhere} fib daddr type local jump translate
     }}
     chain output {{
         type nat hook output priority -100; policy accept;
@@ -116,18 +139,52 @@ table {table} {{
     }}
     chain postrouting {{
         type nat hook postrouting priority srcnat; policy accept;
-        ct status dnat oifname @bridges ip saddr 127.0.0.0/8 masquerade
-        ct status dnat oifname . ip saddr @hairpin masquerade
+        {apart.loopback}
+        ct status dnat oifname . {where} saddr @hairpin masquerade
     }}
 }}
-{_changes(instance, (), sorted(wanted))}"""
+{_changes(instance, (), sorted(element for element in wanted if element[0] == where))}"""
+
+
+@dataclass(frozen=True)
+class _Apart:
+    """The rules in which the families differ, about loopback all of them."""
+
+    guard: str = ""
+    never: str = ""
+    from_elsewhere: str = ""
+    loopback: str = ""
+
+
+_APART = {
+    "ip": _Apart(
+        guard="iifname @bridges ip saddr 127.0.0.0/8 drop\n        iifname @bridges ip daddr 127.0.0.0/8 drop",
+        from_elsewhere="ip daddr != 127.0.0.0/8",
+        loopback="ct status dnat oifname @bridges ip saddr 127.0.0.0/8 masquerade",
+    ),
+    "ip6": _Apart(never="ip6 daddr { ::1, fe80::/10 } return"),
+}
 
 
 def _changes(instance: str, gone: Iterable[Element], new: Iterable[Element]) -> str:
-    table = table_of(instance)
-    lines = [f"delete element {table} {name} {{ {text.partition(' : ')[0]} }}\n" for name, text in gone]
-    lines += [f"add element {table} {name} {{ {text} }}\n" for name, text in new]
+    lines = [
+        f"delete element {table_of(instance, where)} {name} {{ {text.partition(' : ')[0]} }}\n"
+        for where, name, text in gone
+    ]
+    lines += [f"add element {table_of(instance, where)} {name} {{ {text} }}\n" for where, name, text in new]
     return "".join(lines)
+
+
+def remove(instance: str, families: Iterable[str] = _APART) -> None:
+    """Removes the tables; those that do not exist are fine (add, delete)."""
+    for where in families:
+        complaint = nft.load(f"add table {table_of(instance, where)}\n{_deletion(instance, where)}")
+        if complaint and where == "ip":  # a kernel without IPv6 has no such table to begin with
+            raise Unavailable(f"remove the table of published ports: {complaint}")
+
+
+def _deletion(instance: str, where: str) -> str:
+    return f"delete table {table_of(instance, where)}\n"
 
 
 class PortTable:
@@ -139,9 +196,10 @@ class PortTable:
         self._loaded: set[Element] = set()
 
     def rebuild(self, look: Callable[[], set[Element]], mark: str) -> None:
-        """At the daemon's start: the table anew. ``mark``: the alias of our bridges, for what a crash left open."""
+        """At the daemon's start: the tables anew. ``mark``: the alias of our bridges, for what a crash left open."""
         with self._lock:
             wanted = look()
+            remove(self._instance, {"ip6"} - _families(wanted))
             self._replace(wanted)
             open_ = _bridges(wanted)
             with Netlink() as kernel:
@@ -164,7 +222,7 @@ class PortTable:
                 return
             for bridge in _bridges(gone):
                 _route_localnet(bridge, False)
-            complaint = nft.load(_changes(self._instance, sorted(gone), sorted(new)))
+            complaint = nft.load(self._step(wanted, gone, new))
             if complaint:
                 log.warning("published ports: the table is not as it was left and is made anew: %s", complaint)
                 self._replace(wanted)
@@ -172,15 +230,31 @@ class PortTable:
             for bridge in _bridges(new):
                 _route_localnet(bridge, True)
 
+    def _step(self, wanted: set[Element], gone: set[Element], new: set[Element]) -> str:
+        """From what is loaded to what is wanted. The table of IPv6 comes with its first element, goes with its last."""
+        before, after = _families(self._loaded), _families(wanted)
+        staying = {"ip"} | (before & after)
+        kept = [sorted(element for element in some if element[0] in staying) for some in (gone, new)]
+        made = [ruleset(self._instance, wanted, where) for where in after - staying]
+        return "".join([*(_deletion(self._instance, where) for where in before - staying), *made]) + _changes(
+            self._instance, *kept
+        )
+
     def _replace(self, wanted: set[Element]) -> None:
-        complaint = nft.load(ruleset(self._instance, wanted))
+        scripts = [ruleset(self._instance, wanted, where) for where in sorted({"ip"} | _families(wanted))]
+        complaint = nft.load("".join(scripts))
         if complaint:
             raise Unavailable(f"publish ports: {complaint}", "nft needs nf_tables with NAT and fib in the kernel")
         self._loaded = set(wanted)
 
 
+def _families(wanted: Iterable[Element]) -> set[str]:
+    return {where for where, _, _ in wanted}
+
+
 def _bridges(wanted: Iterable[Element]) -> set[str]:
-    return {text.strip('"') for name, text in wanted if name == "bridges"}
+    """Those whose loopback has to be open, which is a matter of IPv4."""
+    return {text.strip('"') for where, name, text in wanted if (where, name) == ("ip", "bridges")}
 
 
 def _route_localnet(bridge: str, wanted: bool) -> None:
@@ -212,19 +286,21 @@ def forget_flows(ports: Iterable[PublishedPort]) -> None:
 
 
 def hold(protocol: str, address: str, port: int) -> socket.socket | None:
-    """A socket bound to the port, so that nobody else on the host takes it while it is published. No packet ever
-    reaches it: all are translated before. None for SCTP on a kernel without it. Raises OSError (EADDRINUSE).
+    """A socket bound to the port, so that nobody else on the host takes it while it is published. No packet of IPv4
+    ever reaches it: all are translated before. None for SCTP on a kernel without it. Raises OSError (EADDRINUSE).
 
     A TCP port is only ours for sure once we listen; SO_REUSEADDR as for any server, for connections in TIME_WAIT.
     """
     kind = socket.SOCK_DGRAM if protocol == "udp" else socket.SOCK_STREAM
     try:
-        sock = socket.socket(socket.AF_INET, kind, PROTOCOLS[protocol])
+        sock = socket.socket(_FAMILIES[family(address)], kind, PROTOCOLS[protocol])
     except OSError:
         if protocol == "sctp":
             return None
         raise
     try:
+        if ":" in address:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         if protocol != "udp":
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         sock.bind((address, port))
@@ -242,13 +318,13 @@ def ephemeral_ports() -> range:
     return range(int(first), int(last) + 1)
 
 
-def inside(gateway: str, address: IPv4Interface) -> Inside | None:
-    """The bridge by its address, which is the gateway of its containers; None where no interface has it."""
+def bridge_of(gateway: str) -> str | None:
+    """The bridge by its IPv4 address, which is the gateway of its containers; None where no interface has it."""
     wanted = socket.inet_aton(gateway)
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         for _, name in socket.if_nameindex():
             with suppress(OSError):
                 answer = fcntl.ioctl(sock, _SIOCGIFADDR, _IFREQ.pack(name.encode(), socket.AF_INET, 0, b""))
                 if _IFREQ.unpack(answer)[3] == wanted:
-                    return Inside(name, str(address.network))
+                    return name
     return None

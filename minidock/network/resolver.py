@@ -20,7 +20,7 @@ import logging
 import socket
 from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv6Address
 from typing import Any, Protocol
 
 from minidock.linux import nft, shim
@@ -42,10 +42,10 @@ _MOST = 65535
 class Names(Protocol):
     """What a container may know."""
 
-    def addresses(self, name: str) -> list[IPv4Address] | None:
+    def addresses(self, name: str) -> Sequence[IPv4Address | IPv6Address] | None:
         """Of a name on its networks; None for a name that is not there."""
 
-    def name_of(self, address: IPv4Address) -> str | None:
+    def name_of(self, address: IPv4Address | IPv6Address) -> str | None:
         """Whose address it is on its networks."""
 
     def servers(self) -> Sequence[str]:
@@ -186,8 +186,10 @@ class Resolver:
         addresses = self._names.addresses(query.name)
         if addresses is None:
             return None
-        packed = [address.packed for address in addresses] if query.kind in (dns.A, dns.ANY) else []
-        return dns.answer(query, dns.A, packed, room)
+        kind, version = (dns.AAAA, 6) if query.kind == dns.AAAA else (dns.A, 4)
+        known = query.kind in (dns.A, dns.AAAA, dns.ANY)
+        packed = [address.packed for address in addresses if known and address.version == version]
+        return dns.answer(query, kind, packed, room)
 
     async def _forward(self, data: bytes, query: Query, ask: Any) -> bytes:
         """The first answer of the host's resolvers, in their order."""

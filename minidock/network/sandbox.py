@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv4Interface
+from ipaddress import IPv4Address, IPv4Interface, IPv6Address, IPv6Interface
 from pathlib import Path
 
 from minidock.linux.netns import enter_new_netns, in_thread
@@ -20,6 +20,9 @@ from minidock.linux.netns import enter_new_netns, in_thread
 NO_IPV6 = {"accept_ra": "0", "disable_ipv6": "1"}
 """For a sandbox's later interfaces and for the bridge. Without accept_ra=0 a neighbour could make itself the router of
 all (CVE-2020-13401); a network without IPv6 gives its interfaces none, not even a link-local address. lo keeps ::1."""
+
+WITH_IPV6 = {"accept_ra": "0", "accept_dad": "0", "disable_ipv6": "0"}
+"""For an interface of a network with IPv6; without duplicate address detection its addresses can be used at once."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +35,8 @@ class Endpoint:
     mac: str
     address: IPv4Interface
     gateway: IPv4Address
+    address6: IPv6Interface | None = None
+    gateway6: IPv6Address | None = None
 
 
 @dataclass(frozen=True)

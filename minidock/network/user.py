@@ -17,15 +17,22 @@ import contextlib
 import socket
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
-from ipaddress import IPv4Address, IPv4Interface, IPv4Network
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Interface, IPv6Network
 
 from minidock.linux import netlink
 from minidock.linux.netlink import Link, Netlink
 from minidock.linux.reason import reason
 from minidock.network import etc, firewall, veth
-from minidock.network.bridging import hint, mtu_of_default_route, one_at_a_time, settle, switch_on_forwarding
+from minidock.network.bridging import (
+    hint,
+    mtu_of_default_route,
+    one_at_a_time,
+    require_ipv6,
+    settle,
+    switch_on_forwarding,
+)
 from minidock.network.leases import Lease, mac_of
-from minidock.network.pools import choose
+from minidock.network.pools import Pools
 from minidock.network.sandbox import Endpoint
 from minidock.wire.errors import Conflict, Error, Unavailable
 
@@ -39,6 +46,17 @@ class UserBridge:
     gateway: IPv4Interface
     policy: firewall.Policy = firewall.Policy()
     mtu: int = 0
+    gateway6: IPv6Interface | None = None
+
+    @property
+    def gateways(self) -> list[IPv4Interface | IPv6Interface]:
+        """The bridge's addresses."""
+        return [self.gateway, self.gateway6] if self.gateway6 else [self.gateway]
+
+    @property
+    def subnets(self) -> list[IPv4Network | IPv6Network]:
+        """What its members' addresses are of."""
+        return [gateway.network for gateway in self.gateways]
 
 
 def bridge_name(network_id: str) -> str:
@@ -46,18 +64,27 @@ def bridge_name(network_id: str) -> str:
     return f"br-{network_id[:12]}"
 
 
-def free_subnet(taken: Collection[IPv4Network]) -> IPv4Network:
+def free_subnet(pools: Pools, taken: Collection[IPv4Network]) -> IPv4Network:
     """A subnet from the pools that overlaps neither ``taken`` nor anything that the host reaches."""
-    with Netlink() as kernel:
-        routes = [route.destination for route in netlink.routes(kernel)]
     resolvers = etc.usable(etc.parse_resolv_conf(etc.host_resolv_conf()).servers)
-    return choose([*taken, *routes], [IPv4Address(server) for server in resolvers])
+    return pools.choose([*taken, *host_routes()], [IPv4Address(server) for server in resolvers])
+
+
+def free_subnet6(pools: Pools, taken: Collection[IPv6Network]) -> IPv6Network:
+    """The same for IPv6."""
+    return pools.choose6([*taken, *host_routes6()])
 
 
 def host_routes() -> list[IPv4Network]:
     """Where the host reaches other than by its default route."""
     with Netlink() as kernel:
         return [route.destination for route in netlink.routes(kernel) if route.destination.prefixlen > 0]
+
+
+def host_routes6() -> list[IPv6Network]:
+    """The same for IPv6."""
+    with Netlink() as kernel:
+        return [route.destination for route in netlink.routes6(kernel) if route.destination.prefixlen > 0]
 
 
 def up(spec: UserBridge, mark: str) -> UserBridge:
@@ -86,13 +113,16 @@ def up_all(specs: Sequence[UserBridge], mark: str) -> dict[str, UserBridge | Err
         with one_at_a_time(), Netlink() as kernel:
             links = {link.name: link for link in netlink.links(kernel)}
             mine = [spec for spec in specs if spec.bridge not in links or links[spec.bridge].alias == mark]
-            firewall.apply_all((spec.bridge, spec.gateway.network, spec.policy) for spec in mine)
+            ipv6 = any(spec.gateway6 for spec in mine)
+            if ipv6:
+                require_ipv6()
+            firewall.apply_all((spec.bridge, spec.subnets, spec.policy) for spec in mine)
             known, mtu = netlink.addresses(kernel), mtu_of_default_route(kernel, links)
             for spec in mine:
                 found = links.get(spec.bridge) or _make(kernel, spec, mark, spec.mtu or mtu)
-                settle(kernel, found, spec.gateway, known.get(found.index, ()))
+                settle(kernel, found, spec.gateways, known.get(found.index, ()))
                 result[spec.network_id] = replace(spec, mtu=found.mtu)
-            switch_on_forwarding()
+            switch_on_forwarding(ipv6)
             for spec in specs:
                 text = f"make bridge {spec.bridge}: there is an interface of that name, not of this minidock"
                 result.setdefault(spec.network_id, Conflict(text))
@@ -139,14 +169,7 @@ def take(name: str, mark: str) -> None:
 
 def plug(spec: UserBridge, lease: Lease, interface: str, namespace: int) -> Endpoint:
     """Gives a sandbox an interface on this network. ``namespace``: an fd of it, or a pidfd of a process in it."""
-    endpoint = Endpoint(
-        network_id=spec.network_id,
-        endpoint_id=lease.endpoint,
-        interface=interface,
-        mac=lease.mac,
-        address=IPv4Interface((lease.address, spec.gateway.network.prefixlen)),
-        gateway=spec.gateway.ip,
-    )
+    endpoint = veth.endpoint(spec.network_id, lease, interface, spec.gateway, spec.gateway6)
     try:
         index = socket.if_nametoindex(spec.bridge)
         port = veth.Port(veth.port_name(lease.endpoint), index, spec.mtu, isolated=not spec.policy.icc)

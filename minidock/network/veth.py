@@ -14,13 +14,15 @@ import contextlib
 import errno
 import os
 import socket
+from collections.abc import Mapping
 from dataclasses import dataclass
-from ipaddress import IPv4Address
+from ipaddress import IPv4Interface, IPv6Interface
 
 from minidock.linux import netlink, shim
-from minidock.linux.netlink import Netlink, Request
+from minidock.linux.netlink import Address, Netlink, Request
 from minidock.linux.netns import CLONE_NEWNET, in_thread
-from minidock.network.sandbox import Endpoint, Sandbox, enter_new_sandbox
+from minidock.network.leases import Lease
+from minidock.network.sandbox import WITH_IPV6, Endpoint, Sandbox, enter_new_sandbox, set_ipv6
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,22 @@ def port_name(endpoint_id: str) -> str:
     return f"md{endpoint_id[:11]}"
 
 
+def endpoint(
+    network: str, lease: Lease, interface: str, gateway: IPv4Interface, gateway6: IPv6Interface | None
+) -> Endpoint:
+    """What a lease comes to on an interface; the gateways are the bridge's addresses with the subnets' prefixes."""
+    return Endpoint(
+        network_id=network,
+        endpoint_id=lease.endpoint,
+        interface=interface,
+        mac=lease.mac,
+        address=IPv4Interface((lease.address, gateway.network.prefixlen)),
+        gateway=gateway.ip,
+        address6=IPv6Interface((lease.address6, gateway6.network.prefixlen)) if lease.address6 and gateway6 else None,
+        gateway6=gateway6.ip if lease.address6 and gateway6 else None,
+    )
+
+
 def plug(port: Port, endpoint: Endpoint) -> Sandbox:
     """A new sandbox on the bridge. Raises OSError, and leaves no fd, no link and no namespace, if a step fails."""
     return in_thread(lambda: _plug(port, endpoint))
@@ -57,7 +75,8 @@ def _plug(port: Port, endpoint: Endpoint) -> Sandbox:
             host.request(netlink.delete_link(port.name))
             host.request(pair)
         undo.callback(host.request, netlink.delete_link(port.name))
-        _configure(endpoint, netlink.default_route(endpoint.gateway))
+        ways = (endpoint.gateway, endpoint.gateway6)
+        _configure(endpoint, *(netlink.default_route(way) for way in ways if way))
         undo.pop_all()
     return Sandbox(fd, endpoint)
 
@@ -65,8 +84,12 @@ def _plug(port: Port, endpoint: Endpoint) -> Sandbox:
 def _configure(endpoint: Endpoint, *routes: Request) -> None:
     """Inside the sandbox. The route comes last: its gateway must be reachable by the address before it."""
     index = socket.if_nametoindex(endpoint.interface)
+    addresses = [netlink.new_address(index, endpoint.address)]
+    if endpoint.address6:
+        set_ipv6(endpoint.interface, WITH_IPV6)
+        addresses.append(netlink.new_address(index, endpoint.address6))
     with Netlink() as inside:
-        inside.request(netlink.link_up(index), netlink.new_address(index, endpoint.address), *routes)
+        inside.request(netlink.link_up(index), *addresses, *routes)
 
 
 def plug_into(port: Port, endpoint: Endpoint, namespace: int) -> None:
@@ -92,22 +115,27 @@ def _plug_into(port: Port, endpoint: Endpoint, namespace: int) -> None:
         undo.pop_all()
 
 
-def route(namespace: int, gateway: IPv4Address | None) -> None:
-    """Sets a sandbox's default route, or takes it away. ``namespace`` as for ``plug_into``."""
+def route(namespace: int, ways: Mapping[int, Address | None]) -> None:
+    """Sets a sandbox's default routes, by IP version, or takes them away. ``namespace`` as for ``plug_into``."""
 
     def work() -> None:
         shim.setns(namespace, CLONE_NEWNET)
         with Netlink() as inside:
-            if gateway is not None:
-                inside.request(netlink.default_route(gateway, replace=True))
-                return
-            try:
-                inside.request(netlink.no_default_route())
-            except OSError as error:
-                if error.errno != errno.ESRCH:  # there is none
-                    raise
+            for version, gateway in ways.items():
+                if gateway is not None:
+                    inside.request(netlink.default_route(gateway, replace=True))
+                else:
+                    _no_route(inside, version)
 
     in_thread(work)
+
+
+def _no_route(inside: Netlink, version: int) -> None:
+    try:
+        inside.request(netlink.no_default_route(version))
+    except OSError as error:
+        if error.errno not in (errno.ESRCH, errno.EAFNOSUPPORT, errno.EOPNOTSUPP):  # none there; no IPv6 at all
+            raise
 
 
 def unplug(name: str) -> None:

@@ -221,6 +221,7 @@ class FakeEngine:
         self.updates = self.statistics = self.housekeeping = Upkeep(self)
         self.calls: list[tuple[Any, ...]] = []
         self.networks, self.endpoints, self.distribution = Networks(self.note), Endpoints(self), Distribution(self)
+        self.connections = self.endpoints
         self.waits: list[asyncio.Future[WaitResult]] = []
         self.gate = threading.Event()  # what a slow call waits for
         self.log = [LogEntry(1, BORN, b"out\n"), LogEntry(2, BORN + 1, b"err\n")]

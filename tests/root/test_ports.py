@@ -14,80 +14,23 @@ import re
 import signal
 import socket
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import pytest
 
-from minidock.linux import shim
-from minidock.linux.netns import CLONE_NEWNET, in_thread
 from tests.support.cli import Cli
 from tests.support.daemon import Daemon
 from tests.support.netns import Netns
+from tests.support.sockets import Place, connect, listen, within
 from tests.support.wait import eventually
 
 pytestmark = [pytest.mark.overlay, pytest.mark.bridge]
 
-T = TypeVar("T")
 HOST, NEIGHBOUR = "192.0.2.1", "192.0.2.9"
 SLEEP = ("busybox", "sleep", "1000")
-
-
-def within(netns: str, work: Callable[[], T]) -> T:
-    """Does ``work`` in the network namespace of that path."""
-
-    def step_in() -> T:
-        with open(netns) as file:
-            shim.setns(file.fileno(), CLONE_NEWNET)
-        return work()
-
-    return in_thread(step_in)
-
-
-def connect(address: str, port: int, kind: socket.SocketKind, patience: float = 2) -> socket.socket:
-    sock = socket.socket(socket.AF_INET, kind)
-    sock.settimeout(patience)
-    try:
-        sock.connect((address, port))
-    except BaseException:
-        sock.close()
-        raise
-    return sock
-
-
-def listen(port: int, kind: socket.SocketKind, address: str = "0.0.0.0") -> socket.socket:
-    sock = socket.socket(socket.AF_INET, kind)
-    sock.settimeout(2)
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    sock.bind((address, port))
-    if kind == socket.SOCK_STREAM:
-        sock.listen()
-    return sock
-
-
-class Place:
-    """A server in a container, whose clients come from anywhere."""
-
-    def __init__(self, netns: str, port: int, kind: socket.SocketKind) -> None:
-        self.kind = kind
-        self.socket = within(netns, lambda: listen(port, kind))
-
-    def peer(self, netns: str, address: str, port: int) -> str:
-        """Who asks, as the server sees it, when a client in ``netns`` asks at an address; both ways must be open."""
-        with within(netns, lambda: connect(address, port, self.kind)) as client:
-            client.send(b"question")
-            if self.kind == socket.SOCK_DGRAM:
-                asked, peer = self.socket.recvfrom(100)
-                self.socket.sendto(b"answer", peer)
-            else:
-                served, peer = self.socket.accept()
-                with served:
-                    asked = served.recv(100)
-                    served.send(b"answer")
-            assert (asked, client.recv(100)) == (b"question", b"answer")
-        return str(peer[0])
 
 
 class World:
@@ -315,8 +258,6 @@ def test_the_hosts_own_network_needs_no_publishing(world: World) -> None:
         0,
         "WARNING: Published ports are discarded when using host network mode\n",
     )
-    refused = world.daemon.cli("run", "--rm", "-p", "[::1]:8080:80", "busybox", "true")
-    assert refused.code == 125 and "IPv6 is not there yet" in refused.err
 
 
 # -- the daemon goes and comes ----------------------------------------------------------------------------------------

@@ -53,6 +53,18 @@ def _bridge() -> str | None:
     return lacks and f"no bridge with veth and nftables masquerade here: {lacks}"
 
 
+def _ipv6() -> str | None:
+    script = """
+        ip link add br0 type bridge
+        ip address add fd00::1/64 dev br0 nodad
+        nft add table ip6 t
+        nft 'add chain ip6 t c { type nat hook postrouting priority 100; }'
+        nft add rule ip6 t c masquerade
+    """
+    lacks = _in_namespace("-n", script)
+    return lacks and f"no IPv6 with nftables masquerade here: {lacks}"
+
+
 def _program(name: str) -> Callable[[], str | None]:
     def probe() -> str | None:
         return None if shutil.which(name) else f"no {name} on PATH (make setup-test brings it)"
@@ -126,6 +138,7 @@ def cgroup_controllers(wanted: tuple[str, ...]) -> str | None:
 NEEDS: dict[str, tuple[str, Callable[[], str | None]]] = {
     "root": ("root", _root),
     "overlay": ("overlay mounts, as root", _overlay),
+    "ipv6": ("IPv6 and its nftables in a network namespace, as root", _ipv6),
     "bridge": ("bridges, veth pairs and nftables in a network namespace, as root", _bridge),
     "cgroup2": ("a writable cgroup v2 tree, with or without controllers", _cgroup2),
     "docker_cli": ("the real docker CLI", _program("docker")),

@@ -57,6 +57,29 @@ def test_create_sends_what_docker_sends(fake: FakeDaemon, minidock: Minidock) ->
     assert (sent["Name"], sent["Internal"], sent["Labels"], sent["Options"]) == ("n1", True, {"a": "b"}, {"x": "y"})
 
 
+def test_each_address_goes_to_the_subnet_that_has_it(fake: FakeDaemon, minidock: Minidock) -> None:
+    fake.on("POST", "/networks/create", {"Id": ID, "Warning": ""}, 201)
+    subnets = ["--subnet", "10.5.0.0/16", "--subnet", "fd00:5::/64"]
+    more = [
+        "--gateway",
+        "fd00:5::9",
+        "--gateway",
+        "10.5.0.9",
+        "--aux-address",
+        "r=fd00:5::2",
+        "--ip-range",
+        "10.5.1.0/24",
+    ]
+    assert minidock("network", "create", "--ipv6", *subnets, *more, "n1").exit_code == 0
+    sent = fake.requests[-1].json
+    assert sent["EnableIPv6"] is True and sent["IPAM"]["Config"] == [
+        {"Subnet": "10.5.0.0/16", "IPRange": "10.5.1.0/24", "Gateway": "10.5.0.9"},
+        {"Subnet": "fd00:5::/64", "Gateway": "fd00:5::9", "AuxiliaryAddresses": {"r": "fd00:5::2"}},
+    ]
+    refused = minidock("network", "create", *subnets, "--gateway", "10.6.0.1", "n1")
+    assert refused.exit_code == 125 and "no matching subnet for gateway 10.6.0.1" in refused.output
+
+
 def test_rm_goes_on_after_a_failure(fake: FakeDaemon, minidock: Minidock) -> None:
     fake.on("DELETE", "/networks/n1", status=204)
     result = minidock("network", "rm", "nosuch", "n1")
@@ -74,8 +97,9 @@ def test_prune_asks_first(fake: FakeDaemon, minidock: Minidock) -> None:
 def test_connect_and_disconnect(fake: FakeDaemon, minidock: Minidock) -> None:
     fake.on("POST", "/networks/n1/connect")
     fake.on("POST", "/networks/n1/disconnect")
-    assert minidock("network", "connect", "--alias", "db", "--ip", "10.5.0.9", "n1", "web").exit_code == 0
-    endpoint = {"Aliases": ["db"], "IPAMConfig": {"IPv4Address": "10.5.0.9"}}
+    addresses = ["--ip", "10.5.0.9", "--ip6", "fd00:5::9"]
+    assert minidock("network", "connect", "--alias", "db", *addresses, "n1", "web").exit_code == 0
+    endpoint = {"Aliases": ["db"], "IPAMConfig": {"IPv4Address": "10.5.0.9", "IPv6Address": "fd00:5::9"}}
     assert fake.requests[-1].json == {"Container": "web", "EndpointConfig": endpoint}
     assert minidock("network", "disconnect", "-f", "n1", "web").exit_code == 0
     assert fake.requests[-1].json == {"Container": "web", "Force": True}
@@ -88,7 +112,7 @@ def test_a_noun_without_a_verb_shows_its_verbs(minidock: Minidock) -> None:
 
 
 def given(*networks: str, **flags: Any) -> dict[str, Any]:
-    return {"network": networks, "network_alias": (), "ip": None, "mac_address": None, **flags}
+    return {"network": networks, "network_alias": (), "ip": None, "ip6": None, "mac_address": None, **flags}
 
 
 @pytest.mark.parametrize(

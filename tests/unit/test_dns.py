@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import struct
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv6Address
 
 import pytest
 
@@ -97,4 +97,7 @@ def test_a_reply_must_fit_its_query() -> None:
 
 def test_reverse_names() -> None:
     assert dns.reversed_address("2.0.31.172.in-addr.arpa") == IPv4Address("172.31.0.2")
+    six = IPv6Address("fd00:5::77")
+    assert dns.reversed_address(six.reverse_pointer) == six
+    assert dns.reversed_address("1." + six.reverse_pointer) is None and dns.reversed_address("0.ip6.arpa") is None
     assert dns.reversed_address("web") is None and dns.reversed_address("x.in-addr.arpa") is None

@@ -185,7 +185,7 @@ def test_the_image_fills_in_what_is_open() -> None:
         (Config(cmd=("x",)), HostConfig(log_config=LogConfig("json-file", {"max-file": "3"})), InvalidArgument),
         (Config(cmd=("x",)), HostConfig(oom_score_adj=2000), InvalidArgument),
         (Config(cmd=("x",)), HostConfig(auto_remove=True, restart_policy=RestartPolicy("always")), InvalidArgument),
-        (Config(cmd=("x",)), HostConfig(port_bindings={"80/tcp": (PortBinding("::1", "80"),)}), NotImplemented),
+        (Config(cmd=("x",)), HostConfig(port_bindings={"80/tcp": (PortBinding("::x", "80"),)}), InvalidArgument),
         (Config(cmd=("x",)), HostConfig(ipc_mode="shareable"), NotImplemented),
         (Config(cmd=("x",), hostname="a"), HostConfig(uts_mode="host"), InvalidArgument),
         (Config(cmd=("x",)), HostConfig(pid_mode="hosts"), InvalidArgument),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from ipaddress import IPv4Address, IPv4Interface, IPv4Network
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6Interface, IPv6Network
 from pathlib import Path
 
 import pytest
@@ -13,13 +13,14 @@ from minidock.db import Database
 from minidock.network.leases import (
     CANDIDATES,
     Leases,
+    Wish,
     choose_gateway,
     conflicting,
     lowest_free,
     mac_of,
     overlapping,
 )
-from minidock.wire.errors import Unavailable
+from minidock.wire.errors import Forbidden, Unavailable
 
 GATEWAY = IPv4Interface("172.30.0.1/16")
 
@@ -142,3 +143,35 @@ def test_all_taken() -> None:
 def test_an_asked_for_address_gives_way_to_what_it_would_break(route: str, breaks: bool, overlaps: bool) -> None:
     assert bool(conflicting(GATEWAY, networks(route))) is breaks
     assert bool(overlapping(GATEWAY, networks(route))) is overlaps
+
+
+GATEWAY6 = IPv6Interface("fd00:5::1/64")
+
+
+def test_a_network_with_ipv6_leases_an_address_of_each(db: Database) -> None:
+    both = Leases(db, "net", GATEWAY, GATEWAY6)
+    kept = frozenset({IPv6Address("fd00:5::2")})
+    assert both.claim(container(1), Wish(reserved=kept)).address6 == IPv6Address("fd00:5::3")
+    assert both.claim(container(2)).address6 == IPv6Address("fd00:5::2")
+    wish = Wish(address6=IPv6Address("fd00:5::77"), within6=IPv6Network("fd00:5::100/120"))
+    assert both.claim(container(3), wish).address6 == IPv6Address("fd00:5::77")
+    assert both.claim(container(4), Wish(within6=wish.within6)).address6 == IPv6Address("fd00:5::100")
+    for taken in (wish.address6, GATEWAY6.ip):
+        with pytest.raises(Forbidden, match="Address already in use"):
+            both.claim(container(5), Wish(address6=taken))
+    assert container(5) not in both.all() and both.all()[container(3)].address6 == wish.address6
+
+
+def test_a_database_from_before_ipv6_is_read_and_goes_on(tmp_path: Path) -> None:
+    old = Database(tmp_path / "minidock.db")
+    sql = (
+        "INSERT INTO networks (id, name, driver, bridge, address, created) VALUES ('net', 'net', 'bridge', 'br', ?, 0)"
+    )
+    old.execute(sql, (str(GATEWAY),))
+    lease = Leases(old, "net", GATEWAY).claim(container(1))
+    old.execute("ALTER TABLE leases DROP COLUMN address6")
+    old.close()
+    new = Database(tmp_path / "minidock.db")
+    assert Leases(new, "net", GATEWAY).all() == {container(1): lease}
+    assert Leases(new, "net", GATEWAY, GATEWAY6).claim(container(2)).address6 == IPv6Address("fd00:5::2")
+    new.close()

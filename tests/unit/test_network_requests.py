@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Network, ip_address, ip_network
 from typing import Any
 
 import pytest
 
+from minidock.engine import ipam
 from minidock.engine import network_requests as requests
 from minidock.engine.codec import decode
 from minidock.engine.config import EndpointWish
-from minidock.engine.network_requests import IpamPool, NetworkRecord, NetworkRequest
+from minidock.engine.ipam import IpamPool
+from minidock.engine.network_requests import NetworkRecord, NetworkRequest
 from minidock.network import firewall, pools
 from minidock.wire.errors import Error, Forbidden, InvalidArgument, NotImplemented, Unavailable
 
@@ -30,7 +32,6 @@ def request(**keys: Any) -> NetworkRequest:
         ({"Name": "a b"}, InvalidArgument, "invalid network name"),
         ({"Driver": "host"}, Forbidden, 'only one instance of "host"'),
         ({"Driver": "macvlan"}, NotImplemented, "macvlan"),
-        ({"EnableIPv6": True}, NotImplemented, "IPv6"),
         ({"Ingress": True}, NotImplemented, "Swarm"),
         ({"IPAM": {"Config": [{"Subnet": "10.1.0.0/16"}, {"Subnet": "10.2.0.0/16"}]}}, InvalidArgument, "one IPv4"),
         ({"Options": {"com.docker.network.driver.mtu": "12"}}, InvalidArgument, "mtu"),
@@ -60,26 +61,26 @@ def test_what_clients_send_is_fine() -> None:
 )
 def test_subnets_that_are_refused(pool: IpamPool, words: str) -> None:
     with pytest.raises(InvalidArgument) as caught:
-        requests.subnet(pool)
+        ipam.subnet(ipam.pool_of([pool], 4))
     assert words in str(caught.value)
 
 
 def test_the_gateway_is_the_first_free_address_of_the_range() -> None:
-    assert requests.gateway(IpamPool(str(NET)), NET) == IPv4Address("10.5.0.1")
-    assert requests.gateway(IpamPool(str(NET), auxiliary_addresses={"r": "10.5.0.1"}), NET) == IPv4Address("10.5.0.2")
-    assert requests.gateway(IpamPool(str(NET), "10.5.0.128/25"), NET) == IPv4Address("10.5.0.128")
-    assert requests.gateway(IpamPool(str(NET), gateway="10.5.0.254"), NET) == IPv4Address("10.5.0.254")
+    assert ipam.gateway(IpamPool(str(NET)), NET) == IPv4Address("10.5.0.1")
+    assert ipam.gateway(IpamPool(str(NET), auxiliary_addresses={"r": "10.5.0.1"}), NET) == IPv4Address("10.5.0.2")
+    assert ipam.gateway(IpamPool(str(NET), "10.5.0.128/25"), NET) == IPv4Address("10.5.0.128")
+    assert ipam.gateway(IpamPool(str(NET), gateway="10.5.0.254"), NET) == IPv4Address("10.5.0.254")
 
 
-@pytest.mark.parametrize("pool", [IpamPool(gateway="10.6.0.1"), IpamPool(gateway="10.5.0.255"), IpamPool(gateway="x")])
+@pytest.mark.parametrize("pool", [IpamPool(gateway=text) for text in ("10.6.0.1", "10.5.0.255", "x", "fd00::1")])
 def test_a_gateway_outside_is_refused(pool: IpamPool) -> None:
     with pytest.raises(InvalidArgument, match="gateway"):
-        requests.gateway(pool, NET)
+        ipam.gateway(pool, NET)
 
 
 def test_a_range_lies_in_its_subnet() -> None:
     with pytest.raises(InvalidArgument, match="not in subnet"):
-        requests.ip_range(IpamPool(ip_range="10.6.0.0/24"), NET)
+        ipam.ip_range(IpamPool(ip_range="10.6.0.0/24"), NET)
 
 
 @pytest.mark.parametrize(
@@ -98,25 +99,73 @@ def test_endpoints_that_are_refused(settings: dict[str, Any], network: NetworkRe
         requests.check_wish(decode(EndpointWish, settings), network)
 
 
+POOLS = pools.Pools("1a2b3c4d")
+
+
 def test_pools_avoid_what_is_taken() -> None:
-    first = pools.choose([IPv4Network("0.0.0.0/0")], [])
-    second = pools.choose([first], [])
+    first = POOLS.choose([IPv4Network("0.0.0.0/0")], [])
+    second = POOLS.choose([first], [])
     assert not first.overlaps(second)
-    assert not pools.choose([], [first.network_address + 2]).overlaps(first), "a resolver lies in it"
+    assert not POOLS.choose([], [first.network_address + 2]).overlaps(first), "a resolver lies in it"
     everything = [IPv4Network("172.16.0.0/12"), IPv4Network("10.0.0.0/8"), IPv4Network("192.168.0.0/16")]
     with pytest.raises(Unavailable, match="non-overlapping"):
-        pools.choose(everything, [])
+        POOLS.choose(everything, [])
 
 
 def test_there_are_subnets_for_hundreds_of_networks() -> None:
     taken: list[IPv4Network] = []
     for _ in range(300):
-        taken.append(pools.choose(taken, []))
+        taken.append(POOLS.choose(taken, []))
     assert len(set(taken)) == 300
 
 
+def test_ipv6_subnets_are_private_and_follow_from_the_daemon_s_id() -> None:
+    """A /64 of fd00::/8 with 40 bits of the id's SHA-256, bytes 3 to 7; the first one is the default bridge's."""
+    first = POOLS.choose6([])
+    assert first == pools.Pools("1a2b3c4d").choose6([]) and first.prefixlen == 64
+    assert first.subnet_of(IPv6Network("fdb2:7cc7:a2b1::/48")), first
+    assert not pools.Pools("another").choose6([]).overlaps(first.supernet(new_prefix=48))
+    assert not POOLS.choose6([IPv6Network("::/0"), first]).overlaps(first)
+    assert not first.overlaps(pools.default_bridge6("1a2b3c4d").network)
+    with pytest.raises(Unavailable, match="IPv6"):
+        POOLS.choose6([IPv6Network("fd00::/8")])
+
+
+def test_pools_of_one_s_own_replace_those_of_their_family() -> None:
+    own = pools.Pools("x", [pools.parse("base=10.9.0.0/16,size=24"), pools.parse("base=fd12:3456::/48,size=64")])
+    assert own.choose([], []) == IPv4Network("10.9.0.0/24") and own.choose6([]) == IPv6Network("fd12:3456::/64")
+    four = pools.Pools("x", [pools.parse("base=10.9.0.0/16,size=24")])
+    assert four.choose6([]) == pools.Pools("x").choose6([])
+
+
+@pytest.mark.parametrize("text", ["", "base=10.9.0.0/16", "base=10.9.0.1/16,size=24", "base=10.9.0.0/16,size=8", "x=1"])
+def test_pools_that_are_none(text: str) -> None:
+    with pytest.raises(InvalidArgument, match="default-address-pool"):
+        pools.parse(text)
+
+
+NET6 = ip_network("fd00:5::/64")
+
+
+def test_the_addresses_of_an_ipv6_subnet() -> None:
+    """There is no broadcast address, and the network's own is that of its routers."""
+    six = IpamPool(str(NET6))
+    assert ipam.pool_of([IpamPool(str(NET)), six], 6) is six
+    assert ipam.gateway(six, NET6) == ip_address("fd00:5::1")
+    assert ipam.gateway(IpamPool(gateway="fd00:5::ffff:ffff:ffff:ffff"), NET6) == NET6[-1]
+    with pytest.raises(InvalidArgument, match="no host's address"):
+        ipam.gateway(IpamPool(gateway="fd00:5::"), NET6)
+    with pytest.raises(InvalidArgument, match="not in subnet"):
+        ipam.ip_range(IpamPool(ip_range="10.5.0.0/24"), NET6)
+    with pytest.raises(InvalidArgument, match="it should be fd00:5::/64"):
+        ipam.subnet(IpamPool("fd00:5::1/64"))
+
+
 def test_the_rules_of_an_internal_network_let_nothing_pass() -> None:
-    text = firewall.ruleset("br-x", NET, firewall.Policy(internal=True))
+    text = firewall.ruleset("br-x", [NET], firewall.Policy(internal=True))
     assert "masquerade" not in text and 'iifname "br-x" oifname != "br-x" drop' in text
-    assert "masquerade" not in firewall.ruleset("br-x", NET, firewall.Policy(masquerade=False))
-    assert 'iifname "br-x" oifname "br-x" drop' in firewall.ruleset("br-x", NET, firewall.Policy(icc=False))
+    assert "masquerade" not in firewall.ruleset("br-x", [NET], firewall.Policy(masquerade=False))
+    assert 'iifname "br-x" oifname "br-x" drop' in firewall.ruleset("br-x", [NET], firewall.Policy(icc=False))
+    both = firewall.ruleset("br-x", [NET, IPv6Network("fd00:5::/64")])
+    assert 'ip saddr 10.5.0.0/24 oifname != "br-x" masquerade' in both
+    assert 'ip6 saddr fd00:5::/64 oifname != "br-x" masquerade' in both

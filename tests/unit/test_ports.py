@@ -8,8 +8,8 @@ import pytest
 
 from minidock.engine.config import Config, HostConfig, PortBinding
 from minidock.engine.ports import Wish, check, wishes
-from minidock.network.ports import Inside, PublishedPort, elements, ruleset
-from minidock.wire.errors import InvalidArgument, NotImplemented
+from minidock.network.ports import Inside, PublishedPort, elements, relayed, ruleset
+from minidock.wire.errors import InvalidArgument
 from tests.support.fake_daemon import FakeDaemon
 from tests.unit.conftest import ID, Minidock
 
@@ -117,7 +117,7 @@ def test_wishes_go_from_the_particular_to_the_chance_port() -> None:
         }
     )
     config = Config(exposed_ports={"80/tcp": {}, "90/sctp": {}})
-    some = [Wish(82, "udp", "127.0.0.1", range(53, 54)), Wish(81, "tcp", "0.0.0.0", range(8000, 8011))]
+    some = [Wish(82, "udp", "127.0.0.1", range(53, 54)), Wish(81, "tcp", "", range(8000, 8011))]
     assert wishes(config, host) == [*some, Wish(80, "tcp"), Wish(82, "udp")]
     everything = HostConfig(port_bindings=host.port_bindings, publish_all_ports=True)
     assert wishes(config, everything)[2:] == [Wish(80, "tcp"), Wish(82, "udp"), Wish(83, "tcp"), Wish(90, "sctp")]
@@ -140,9 +140,12 @@ def test_what_nobody_may_wish(name: str, ip: str, port: str, words: str) -> None
         wishes(Config(), HostConfig(port_bindings={name: bound(ip, port)}))
 
 
-def test_what_is_not_there_is_said() -> None:
-    with pytest.raises(NotImplemented, match="publish on ::1: IPv6 is not there yet"):
-        check(Config(), HostConfig(port_bindings={"80/tcp": bound("::1", "8080")}))
+def test_an_address_of_ipv6_has_one_spelling() -> None:
+    for text in ("::1", "[::1]", "0:0::1"):
+        assert wishes(Config(), HostConfig(port_bindings={"80/tcp": bound(text, "8080")}))[0].host_ip == "::1"
+
+
+def test_what_has_no_meaning_here_is_said() -> None:
     one = {"80/tcp": bound("", "8080")}
     assert check(Config(), HostConfig(port_bindings=one, network_mode="bridge")) == []
     words = ["Published ports are discarded when using host network mode"]
@@ -154,14 +157,35 @@ def test_the_table_names_each_port_once_and_the_address_asked_for() -> None:
         PublishedPort("0.0.0.0", 8080, "tcp", "172.30.0.2", 80),
         PublishedPort("127.0.0.1", 53, "udp", "172.30.0.2", 5353),
     ]
-    found = elements(ports, Inside("minidock0", "172.30.0.0/16"))
+    found = elements(ports, [Inside("minidock0", "172.30.0.0/16"), Inside("minidock0", "fd00:5::/64")])
     assert found == {
-        ("any", "tcp . 8080 : 172.30.0.2 . 80"),
-        ("one", "127.0.0.1 . udp . 53 : 172.30.0.2 . 5353"),
-        ("bridges", '"minidock0"'),
-        ("hairpin", '"minidock0" . 172.30.0.0/16'),
+        ("ip", "any", "tcp . 8080 : 172.30.0.2 . 80"),
+        ("ip", "one", "127.0.0.1 . udp . 53 : 172.30.0.2 . 5353"),
+        ("ip", "bridges", '"minidock0"'),
+        ("ip", "hairpin", '"minidock0" . 172.30.0.0/16'),
     }
-    assert elements([], Inside("minidock0", "172.30.0.0/16")) == set()
+    assert elements([], [Inside("minidock0", "172.30.0.0/16")]) == set()
     script = ruleset("1a2b3c4d", found)
     assert script.startswith("\nadd table ip minidock-ports-1a2b3c4d\ndelete table ip minidock-ports-1a2b3c4d\n")
     assert "add element ip minidock-ports-1a2b3c4d any { tcp . 8080 : 172.30.0.2 . 80 }\n" in script
+
+
+def test_ipv6_has_a_table_of_its_own_and_what_the_kernel_can_t_do_is_not_in_it() -> None:
+    ports = [
+        PublishedPort("::", 8080, "tcp", "fd00:5::2", 80),
+        PublishedPort("2001:db8::1", 53, "udp", "fd00:5::2", 53),
+        PublishedPort("::1", 8081, "tcp", "fd00:5::2", 80),
+        PublishedPort("::", 8082, "tcp", "172.30.0.2", 80),
+    ]
+    insides = [Inside("br-x", "172.30.0.0/16"), Inside("br-x", "fd00:5::/64")]
+    assert [relayed(port) for port in ports] == [False, False, True, True]
+    found = elements(ports, insides)
+    assert found == {
+        ("ip6", "any", "tcp . 8080 : fd00:5::2 . 80"),
+        ("ip6", "one", "2001:db8::1 . udp . 53 : fd00:5::2 . 53"),
+        ("ip6", "bridges", '"br-x"'),
+        ("ip6", "hairpin", '"br-x" . fd00:5::/64'),
+    }
+    script = ruleset("1a2b3c4d", found, "ip6")
+    assert "ip6 daddr { ::1, fe80::/10 } return" in script and " ip " not in script
+    assert "add element" not in ruleset("1a2b3c4d", found)

@@ -1,0 +1,136 @@
+"""Containers put on a network and taken off it while they exist: at once if they run, else from their next start.
+
+What a move changes of a container that runs: its interfaces and routes, its resolver, its hosts and resolv.conf, and
+the way by which its ports are published. Read next: endpoints.py.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+from minidock.engine import network_requests
+from minidock.engine.config import EndpointWish
+from minidock.engine.endpoints import Endpoints
+from minidock.engine.model import Container, EndpointRecord
+from minidock.engine.names import named, resolv_conf
+from minidock.engine.network_requests import NetworkRecord
+from minidock.engine.networks import Networks
+from minidock.engine.parts import Parts
+from minidock.engine.wishes import SHARED, no_more_networks, parse
+from minidock.network import veth
+from minidock.wire.errors import Error, Forbidden, InvalidArgument, NotFound
+
+_MOST_INTERFACES = 64
+
+
+class Connections:
+    """The two verbs; both run on the loop."""
+
+    def __init__(self, parts: Parts, networks: Networks, endpoints: Endpoints) -> None:
+        self._parts = parts
+        self._networks = networks
+        self._endpoints = endpoints
+
+    async def connect(self, reference: str, name: str, settings: Any) -> None:
+        """Puts a container on one more network; at once if it runs, else from its next start."""
+        network, container = self._networks.find(reference), self._parts.containers.resolve(name)
+        wish = parse(network.name, settings)
+        network_requests.check_wish(wish, network)
+        _check_connectable(container, network)
+        live = self._parts.containers.live(container)
+        async with live.lock:
+            networks = {key: value for key, value in container.networks.items() if key != "none"}
+            if not container.state.alive:
+                self._parts.containers.change(container, networks={**networks, network.name: wish})
+                return
+            if network.name in container.state.endpoints:
+                raise Forbidden(f"endpoint with name {container.name} already exists in network {network.name}")
+            endpoint = await self._plug_live(container, network, wish, live.running().pidfd)
+            endpoints = {**container.state.endpoints, network.name: endpoint}
+            networks = {**networks, network.name: wish}
+            self._parts.containers.change(container, networks=networks, endpoints=endpoints)
+            self._add_host(container, endpoint)
+            self._write_resolv_conf(container)
+            self._endpoints.publish(container, "connect", {network.name: endpoint})
+            await self._parts.ports.follow(container, self._endpoints.ways(endpoints))
+
+    async def _plug_live(
+        self, container: Container, network: NetworkRecord, wish: EndpointWish, pidfd: int
+    ) -> EndpointRecord:
+        taken = {end.interface for end in container.state.endpoints.values()}
+        interface = next(f"eth{n}" for n in range(_MOST_INTERFACES) if f"eth{n}" not in taken)
+        try:
+            endpoint = await self._endpoints.plug(container, network, wish, interface, pidfd)
+            ways = self._endpoints.gateways({**container.state.endpoints, network.name: endpoint})
+            await asyncio.to_thread(veth.route, pidfd, ways)
+            await self._endpoints.resolvers.update(container, [*container.state.endpoints, network.name], pidfd)
+        except BaseException:
+            await asyncio.to_thread(self._endpoints.release_one, container, network)
+            raise
+        return endpoint
+
+    async def disconnect(self, reference: str, name: str, force: bool) -> None:
+        """Takes a container off a network. With ``force`` one that is gone is no error."""
+        network = self._networks.find(reference)
+        if network.name == "host":
+            raise InvalidArgument("container cannot be disconnected from host network or connected to host network")
+        try:
+            container = self._parts.containers.resolve(name)
+        except NotFound:
+            if force:
+                return
+            raise
+        live = self._parts.containers.live(container)
+        async with live.lock:
+            if network.name not in container.networks:
+                raise Error(f"container {container.id} is not connected to the network {network.name}")
+            networks = {key: value for key, value in container.networks.items() if key != network.name}
+            endpoints = dict(container.state.endpoints)
+            endpoint = endpoints.pop(network.name, None)
+            if endpoint:
+                await asyncio.to_thread(self._endpoints.release_one, container, network)
+                await asyncio.to_thread(veth.route, live.running().pidfd, self._endpoints.gateways(endpoints))
+                self._drop_host(container, endpoint)
+            self._parts.containers.change(container, networks=networks, endpoints=endpoints)
+            if endpoint:
+                await self._endpoints.resolvers.update(container, list(endpoints), live.running().pidfd)
+                self._write_resolv_conf(container)
+                self._endpoints.publish(container, "disconnect", {network.name: endpoint})
+                await self._parts.ports.follow(container, self._endpoints.ways(endpoints))
+
+    # ---- the files in /etc of a container that runs -----------------------------------------------------------------
+
+    def _write_resolv_conf(self, container: Container) -> None:
+        """Its networks have changed, and with them who answers for names."""
+        path = self._parts.settings.container_directory(container.id) / "resolv.conf"
+        endpoints = container.state.endpoints
+        ipv6 = any(endpoint.address6 for endpoint in endpoints.values())
+        path.write_text(resolv_conf(container.host, named(endpoints), ipv6))
+
+    def _hosts(self, container: Container) -> Path:
+        return self._parts.settings.container_directory(container.id) / "hosts"
+
+    def _add_host(self, container: Container, endpoint: EndpointRecord) -> None:
+        with self._hosts(container).open("a") as file:
+            file.writelines(f"{address}\t{container.config.hostname}\n" for address in endpoint.addresses)
+
+    def _drop_host(self, container: Container, endpoint: EndpointRecord) -> None:
+        """In place: the file is mounted into the container, so it must stay the same one."""
+        path = self._hosts(container)
+        lines = path.read_text(errors="replace").splitlines(keepends=True)
+        starts = tuple(f"{address}\t" for address in endpoint.addresses)
+        path.write_text("".join(line for line in lines if not line.startswith(starts)))
+
+
+def _check_connectable(container: Container, network: NetworkRecord) -> None:
+    mode = container.host.network_mode
+    if mode == "host" or mode.startswith(SHARED):
+        raise no_more_networks()
+    if network.name == "host":
+        raise InvalidArgument("container cannot be disconnected from host network or connected to host network")
+    if network.name == "none" or "none" in container.networks:
+        raise InvalidArgument(
+            "container cannot be connected to multiple networks with one of the networks in private (none) mode"
+        )
