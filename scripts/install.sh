@@ -18,6 +18,7 @@ python=$("$python" -c 'import sys; print(sys.executable)')
 say "installing into $home with $python"
 as_root "$python" -m venv --clear "$home"
 as_root "$home/bin/python" -m pip install -q --disable-pip-version-check --use-pep517 .
+quick_start "$home"
 as_root mkdir -p "$prefix/bin" "$prefix/share/doc/minidock"
 as_root ln -sf "$home/bin/minidock" "$home/bin/minidockd" "$prefix/bin/"
 as_root install -m 644 README.md CHANGELOG.md LICENSE "$prefix/share/doc/minidock/"

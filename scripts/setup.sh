@@ -93,6 +93,8 @@ python_environment() {
 # The client's start is mostly imports, and root's daemon and tests write no bytecode into a user's tree.
 bytecode() { "$venv/bin/python" -m compileall -q minidock; }
 
+entry_script() { grep -qs 'gc.disable' "$venv/bin/minidock" || quick_start "$venv"; }
+
 built() { compgen -G 'minidock/_shim*.so' >/dev/null && [ -x minidock/linux/minidock-monitor ]; }
 
 # ---- images ---------------------------------------------------------------------------------------------------------
@@ -140,6 +142,7 @@ with_tests=
 install_missing
 python_environment
 bytecode
+entry_script
 static_busybox
 images
 [ -z "$with_tests" ] || test_tools

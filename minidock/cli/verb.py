@@ -198,9 +198,11 @@ def argument_count(command: click.Command) -> str:
 def spell_out(args: Sequence[str], options: Sequence[click.Option], interspersed: bool) -> list[str]:
     """The flags in the one spelling that click knows, of the many that docker's parser takes.
 
-    ``--rm=false`` → ``--no-rm``; ``-e=A=b`` → ``-eA=b``. Arguments stay, and all that follows ``--``.
+    ``--rm=false`` → ``--no-rm``; ``-e=A=b`` → ``--env=A=b``; ``-it`` → ``--interactive --tty``, since click takes a
+    short one for a long one first, and looks for others like it. Arguments stay, and all that follows ``--``.
     """
     switches = {name: option for option in options if option.is_flag for name in option.opts}
+    longs = {name: long for option in options for long in option.opts if long[:2] == "--" for name in option.opts}
     spelled, rest = [], list(args)
     while rest:
         token = rest.pop(0)
@@ -209,14 +211,14 @@ def spell_out(args: Sequence[str], options: Sequence[click.Option], interspersed
             if token == "--" or not interspersed:
                 break
             continue
-        words, wants_value = _spell_token(token, switches)
+        words, wants_value = _spell_token(token, switches, longs)
         spelled += words
-        if wants_value and rest:
-            spelled.append(rest.pop(0))
+        if wants_value and rest and spelled[-1] in longs:
+            spelled[-1] = f"{longs[spelled[-1]]}={rest.pop(0)}"
     return spelled + rest
 
 
-def _spell_token(token: str, switches: dict[str, click.Option]) -> tuple[list[str], bool]:
+def _spell_token(token: str, switches: dict[str, click.Option], longs: dict[str, str]) -> tuple[list[str], bool]:
     """One token's spelling, and whether the next token is its value."""
     name, equals, text = token.partition("=")
     if token.startswith("--"):
@@ -227,10 +229,12 @@ def _spell_token(token: str, switches: dict[str, click.Option]) -> tuple[list[st
     for at, letter in enumerate(token[1:], 1):
         short, tail = f"-{letter}", token[at + 1 :]
         if short not in switches:
-            return [*words, short + tail.removeprefix("=")], not tail
+            if short not in longs:
+                return [*words, short + tail], False
+            return [*words, f"{longs[short]}={tail.removeprefix('=')}" if tail else short], not tail
         if tail.startswith("="):
             return [*words, _switch(switches[short], short, tail[1:])], False
-        words.append(short)
+        words.append(longs[short])
     return words, False
 
 

@@ -1,12 +1,14 @@
 """The client's import diet: what `minidock` may not import on its way to the first request.
 
 The client's imports are the largest single cost of `minidock run`, so what it pulls in is held to a list, measured by
-`python -X importtime` on the installed command. Times are not asserted: on a loaded machine they mean nothing. See:
+the interpreter's own account (-X importtime, by its environment variable) of the installed command. Times are not
+asserted: on a loaded machine they mean nothing. See:
 https://docs.python.org/3/using/cmdline.html#cmdoption-X
 """
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -40,15 +42,18 @@ NEVER = (
         "tarfile",
         "subprocess",
     ),
-    *("rich", "pkg_resources", "importlib.metadata", "unittest", "logging"),
+    *("site", "rich", "pkg_resources", "importlib.metadata", "unittest", "logging"),
 )
 COMMANDS = (["--help"], ["--version"], ["ps"], ["run", "--rm", "alpine", "true"], ["exec", "c", "true"], ["images"])
 
 
 def imported(*arguments: str) -> set[str]:
     """Modules imported by one run of the client, against a socket on which nobody answers."""
-    command = [sys.executable, "-X", "importtime", str(MINIDOCK), "-H", "unix:///nowhere.sock", *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False)
+    command = [str(MINIDOCK), "-H", "unix:///nowhere.sock", *arguments]
+    environment = {**os.environ, "PYTHONPROFILEIMPORTTIME": "1"}
+    done = subprocess.run(
+        command, env=environment, capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False
+    )
     lines = [line for line in done.stderr.splitlines() if line.startswith("import time:")]
     return {line.rpartition("|")[2].strip() for line in lines}
 
