@@ -17,7 +17,6 @@ import signal
 import socket
 import sys
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from ipaddress import IPv4Interface, IPv6Interface, IPv6Network
 from pathlib import Path
@@ -43,6 +42,7 @@ from minidock.engine.volumes import Volumes
 from minidock.image.model import RegistryConfig
 from minidock.image.store import ImageStore
 from minidock.linux import doctor
+from minidock.linux.pool import pool
 from minidock.network import pools
 from minidock.network.bridge import Bridge
 from minidock.network.ports import PortTable
@@ -129,7 +129,7 @@ def _run(flags: dict[str, Any]) -> None:
     registry likes. What such a thread leaves lies in tmp/, which the next start empties.
     """
     loop = asyncio.new_event_loop()
-    loop.set_default_executor(ThreadPoolExecutor(_THREADS, "minidockd"))
+    loop.set_default_executor(pool(_THREADS, "minidockd"))
     loop.run_until_complete(_Daemon(flags).run())
     logging.shutdown()
     os._exit(0)

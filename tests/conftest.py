@@ -3,7 +3,8 @@
 A marker says what a test needs (support/needs.py has the list); what the machine lacks is a skip with its reason, and
 with MINIDOCK_TEST_STRICT=1 a failure, unless support/impossible.py names it. Tests under root/ and cgroup/ are marked
 `root` by their place, and get the ledger. Fixtures: `daemon` (one a module, images loaded), `fresh_daemon` (one a
-test), `minidock`, `docker_cli` and `docker_api` (clients of `daemon`), `scale` (counts that `make test-slow` raises).
+test), `minidock`, `docker_cli` and `docker_api` (clients of `daemon`), `scale` (counts that `make test-slow` raises),
+`figure` (what a fault test has reached, for the table at the end).
 """
 
 from __future__ import annotations
@@ -15,9 +16,10 @@ from typing import Any
 
 import pytest
 
-from tests.support import ledger, needs
+from tests.support import figures, ledger, needs
 from tests.support.cli import Cli
 from tests.support.daemon import Daemon, Session
+from tests.support.figures import Figure
 from tests.support.impossible import IMPOSSIBLE
 
 STRICT = bool(os.environ.get("MINIDOCK_TEST_STRICT"))
@@ -26,6 +28,7 @@ TIME_LIMIT = 120  # seconds a test may take; marker time_limit(SECONDS) for othe
 
 LEDGER_BEFORE = pytest.StashKey[ledger.Ledger]()
 LOG_OFFSETS = pytest.StashKey[dict[Daemon, int]]()
+FIGURES = pytest.StashKey[list[figures.Row]]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -183,6 +186,20 @@ def docker_api(daemon: Daemon) -> Iterator[Any]:
 def scale() -> Callable[[int, int], int]:
     """`scale(small, full)`: the count to use, small in `make test`, full in `make test-slow`."""
     return lambda small, full: full if SLOW else small
+
+
+@pytest.fixture
+def figure(request: pytest.FixtureRequest) -> Figure:
+    """`figure(fault, demanded, reached)`: a line of the table that the run ends with."""
+    rows = request.config.stash.setdefault(FIGURES, [])
+    return lambda *row: rows.append(row)
+
+
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    for number, line in enumerate(figures.table(config.stash.get(FIGURES, []))):
+        if number == 0:
+            terminalreporter.section("figures" if SLOW else "figures (small counts; in full: make test-slow)")
+        terminalreporter.write_line(line)
 
 
 # -- what daemons answer ----------------------------------------------------------------------------------------------

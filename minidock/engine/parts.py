@@ -22,6 +22,7 @@ from minidock.engine.trash import Trash
 from minidock.engine.users import Accounts
 from minidock.engine.volumes import Volumes
 from minidock.image.store import ImageStore
+from minidock.linux.pool import pool
 from minidock.network.bridge import Bridge
 from minidock.wire.errors import Unavailable
 
@@ -45,7 +46,7 @@ class Parts:
     monitor_binary: int
     ports: Ports
     accounts: Accounts = field(default_factory=Accounts)
-    slow_threads: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(64, "slow"))
+    slow_threads: ThreadPoolExecutor = field(default_factory=lambda: pool(64, "slow"))
 
     async def slowly(self, function: Callable[[], T]) -> T:
         """Runs it in one of the threads whose pace a client or a registry sets, apart from those of the life cycle."""

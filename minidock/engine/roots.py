@@ -23,6 +23,7 @@ from minidock.engine import bundle
 from minidock.engine.model import Container, Status
 from minidock.engine.parts import Parts
 from minidock.linux import shim
+from minidock.linux.pool import pool
 from minidock.wire.errors import Conflict, Error, Unavailable
 
 T = TypeVar("T")
@@ -113,7 +114,7 @@ class Roots:
         self._parts = parts
         self._held: dict[str, int] = {}
         # Threads of their own: a client sets their pace, and what lets its container go must not wait for one of them.
-        self._threads = concurrent.futures.ThreadPoolExecutor(MOST, "roots")
+        self._threads = pool(MOST, "roots")
         self._places = asyncio.Semaphore(MOST)
 
     @asynccontextmanager

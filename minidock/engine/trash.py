@@ -9,8 +9,9 @@ from __future__ import annotations
 import errno
 import logging
 import os
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+
+from minidock.linux.pool import pool
 
 log = logging.getLogger(__name__)
 
@@ -22,7 +23,7 @@ class Trash:
         self._trash = data_root / "trash"
         self._tmp = data_root / "tmp"
         self._pending: list[Path] = []
-        self._worker = ThreadPoolExecutor(1, "trash")
+        self._worker = pool(1, "trash")
 
     def take(self, path: Path) -> None:
         """Moves a file or directory of the data root to the trash and deletes it in the background."""

@@ -16,6 +16,7 @@ import pytest
 from tests.support import ledger
 from tests.support.daemon import ARCHIVES, Daemon, Session
 from tests.support.faults import Api, balance, clear, struck
+from tests.support.figures import Figure
 
 pytestmark = [pytest.mark.overlay, pytest.mark.bridge, pytest.mark.slow, pytest.mark.time_limit(240)]
 
@@ -39,7 +40,7 @@ FAILING = (
 
 @pytest.mark.parametrize("auto_remove", [False, True])
 def test_each_call_of_a_start_fails_once(
-    fresh_daemon: Daemon, daemons: Session, auto_remove: bool, scale: Callable[[int, int], int]
+    fresh_daemon: Daemon, daemons: Session, auto_remove: bool, scale: Callable[[int, int], int], figure: Figure
 ) -> None:
     """The k-th call of a kind fails in the daemon: the API says so or the container runs; then nothing is left of it.
 
@@ -63,11 +64,13 @@ def test_each_call_of_a_start_fails_once(
             clear(api)
             balance(daemons, before, what)
     assert errors
-    print(f"figure: {errors} errors in {tried} starts, ledger 0")
+    kind = "--rm, " if auto_remove else ""
+    reached = f"{errors} errors in {tried} starts, ledger 0"
+    figure(f"a call of a start fails ({kind}daemon)", "an API error, ledger 0", reached)
 
 
 def test_each_call_of_a_monitor_fails_once(
-    fresh_daemon: Daemon, daemons: Session, scale: Callable[[int, int], int]
+    fresh_daemon: Daemon, daemons: Session, scale: Callable[[int, int], int], figure: Figure
 ) -> None:
     """The same for the monitor and the container's first process, which strace follows from the daemon on.
 
@@ -87,6 +90,7 @@ def test_each_call_of_a_monitor_fails_once(
             clear(api)
             balance(daemons, before, f"{call} number {when} fails: {status} {answer}")
     assert errors
+    figure("a call of a start fails (monitor, child)", "an API error, ledger 0", f"{errors} errors, ledger 0")
 
 
 # -- damaged files ----------------------------------------------------------------------------------------------------
@@ -99,7 +103,7 @@ def _edit(daemon: Daemon, sql: str, *values: object) -> None:
     database.close()
 
 
-def test_rows_that_can_not_be_read_are_set_aside(fresh_daemon: Daemon) -> None:
+def test_rows_that_can_not_be_read_are_set_aside(fresh_daemon: Daemon, figure: Figure) -> None:
     """The rest is served; the container of such a row runs on, its name stays taken, nothing of it is deleted.
 
     Seen to fail where restore sweeps the cgroup of a container that is not in its list: it was killed.
@@ -126,6 +130,7 @@ def test_rows_that_can_not_be_read_are_set_aside(fresh_daemon: Daemon) -> None:
     fresh_daemon.start()
     assert Api(fresh_daemon).state(idents[1])["Pid"] == pid
     clear(Api(fresh_daemon))
+    figure("damaged rows", "set aside with a reason, the rest served", "6 kinds of damage, nothing deleted")
 
 
 def _state_of(daemon: Daemon, ident: str) -> str:
@@ -215,7 +220,7 @@ def _small_disk(daemon: Daemon, size: str) -> list[str]:
     return ["unshare", "-m", "--", "sh", "-c", script, "sh"]
 
 
-def test_a_full_disk(daemons: Session) -> None:
+def test_a_full_disk(daemons: Session, figure: Figure) -> None:
     """Create, start, load and the log: an error that says so, nothing half-made, and all works again with room."""
     daemon = Daemon(daemons)
     try:
@@ -247,6 +252,7 @@ def test_a_full_disk(daemons: Session) -> None:
         with open(f"{root}/containers/{logger}/{logger}-json.log") as log:
             assert all(json.loads(line)["log"] for line in log)
         clear(api)
+        figure("disk full in create, load, log, database", "said so; works again with room", "all four")
     finally:
         daemon.close()
 

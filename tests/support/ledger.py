@@ -23,9 +23,9 @@ from tests.support.daemon import Daemon, Session
 Ledger = dict[str, Counter[str]]
 
 DEADLINE = 10.0
-# Idle threads of the daemon's executors come and go; what it may hold at most is the loop and the pools (see daemon.py,
-# engine/parts.py and engine/roots.py) and one thread each for the trash and for the database's log.
-MOST_THREADS = 1 + 32 + 64 + 32 + 2
+# The daemon's pools and how many threads each may have (see daemon.py, engine/parts.py, roots.py and trash.py); they
+# come when they are needed and stay, each with a name of its own. Any other thread has to be gone again.
+POOLS = {"minidockd": 32, "slow": 64, "roots": 32, "trash": 1}
 # As many sandboxes as a daemon holds ready (its --ready-sandboxes), one that is just made, one just given.
 MOST_READY = 3 + 2
 # Groups in which a test may not take away either: the bridge, an image, a volume that others use. In the rest what is
@@ -63,13 +63,17 @@ def differences(before: Ledger, after: Ledger) -> list[str]:
     for group in sorted(before.keys() | after.keys()):
         old, new = before.get(group, Counter()), after.get(group, Counter())
         if group.startswith("threads"):
-            count = new.total()
-            lines += [f"{group}: {count}, was {old.total()}"] if count > max(old.total(), MOST_THREADS) else []
-            continue
+            old, new = _beside_pools(old), _beside_pools(new)
         lines += [f"{group}: left behind: {name}{_times(n)}" for name, n in sorted((new - old).items())]
         if group.startswith(LASTING):
             lines += [f"{group}: gone: {name}{_times(n)}" for name, n in sorted((old - new).items())]
     return lines
+
+
+def _beside_pools(threads: Counter[str]) -> Counter[str]:
+    """The threads that are in no pool. One that a pool's thread started has its name, so a second one is none."""
+    found = {name: re.fullmatch(r"(\w+)_(\d+)", name) for name in threads}
+    return threads - Counter(name for name, match in found.items() if match and int(match[2]) < POOLS.get(match[1], 0))
 
 
 def settle(session: Session, before: Ledger, deadline: float = DEADLINE) -> list[str]:

@@ -89,12 +89,13 @@ def test_the_ledger_names_what_is_left_and_what_is_gone() -> None:
     assert ledger.differences(before, before) == []
 
 
-def test_the_ledger_lets_the_thread_pool_fill_up_but_not_grow_for_ever() -> None:
-    def threads(n: int) -> ledger.Ledger:
-        return {"threads of daemon 0": Counter(["minidockd"] * n)}
+def test_the_ledger_lets_the_thread_pools_fill_up_and_no_other_thread_stay() -> None:
+    def threads(*names: str) -> ledger.Ledger:
+        return {"threads of daemon 0": Counter(["minidockd", *names])}
 
-    assert ledger.differences(threads(1), threads(ledger.MOST_THREADS)) == []
-    assert ledger.differences(threads(1), threads(ledger.MOST_THREADS + 1)) != []
+    assert ledger.differences(threads(), threads("slow_0", "slow_63", "trash_0")) == []
+    for leaked in (("slow_64",), ("slow_0", "slow_0"), ("minidockd",), ("python",)):
+        assert len(ledger.differences(threads(), threads(*leaked))) == 1
 
 
 def test_a_process_is_ours_by_its_environment_its_folder_or_its_open_files(tmp_path: Path) -> None:
