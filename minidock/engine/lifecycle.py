@@ -10,7 +10,7 @@ import asyncio
 import logging
 import sqlite3
 from collections.abc import Callable
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from functools import partial
 
 from minidock.db import WriteFailed
@@ -244,7 +244,8 @@ class Lifecycle:
                 await self.stops.stop(container, timeout, signal_name)
         finally:
             live.restarting = False
-        await self.start(container)
+        with suppress(NotModified):  # another client was faster, and the container runs
+            await self.start(container)
         self._parts.events.container(container, "restart")
 
     # Removal
