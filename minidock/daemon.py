@@ -15,6 +15,7 @@ import os
 import resource
 import signal
 import socket
+import ssl
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -25,7 +26,7 @@ from typing import Any
 import click
 import prctl
 
-from minidock.api import listen
+from minidock.api import listen, tls
 from minidock.api.server import Server
 from minidock.cgroup.find import choose_base, find_cgroup2, own_cgroup
 from minidock.cgroup.tree import CgroupTree
@@ -55,6 +56,8 @@ log = logging.getLogger("minidockd")
 _THREADS = 32  # for what blocks: each slow upload or download holds one
 DEFAULT_HOST = "unix:///run/minidock.sock"
 DEFAULT_CONFIG = Path("/etc/minidock/daemon.json")
+_TLS = Path("/etc/minidock")
+_PATH = click.Path(path_type=Path)
 _LEVELS = {"debug": "DEBUG", "info": "INFO", "warn": "WARNING", "error": "ERROR", "fatal": "CRITICAL"}
 
 _CONFIG_KEYS = {
@@ -71,6 +74,11 @@ _CONFIG_KEYS = {
     "registry-mirrors": "registry_mirror",
     "insecure-registries": "insecure_registry",
     "log-level": "log_level",
+    "tls": "tls",
+    "tlsverify": "tlsverify",
+    "tlscacert": "tlscacert",
+    "tlscert": "tlscert",
+    "tlskey": "tlskey",
 }
 """daemon.json's keys, Docker's, and the flags that they stand for."""
 
@@ -99,7 +107,14 @@ _CONFIG_KEYS = {
 @click.option("--insecure-registry", multiple=True, help="Registry to talk to by HTTP or without checks; repeatable.")
 @click.option("-l", "--log-level", type=click.Choice(list(_LEVELS)), default="info", show_default=True)
 @click.option("--config-file", type=click.Path(path_type=Path), default=DEFAULT_CONFIG, show_default=True)
-@click.option("--allow-insecure-tcp", is_flag=True, help="Let -H tcp://127.0.0.1:PORT listen without TLS.")
+@click.option(
+    "--allow-insecure-tcp", is_flag=True, help="Let -H tcp://127.0.0.1:PORT serve clients without certificates."
+)
+@click.option("--tls", is_flag=True, help="TLS on TCP sockets; implied by --tlsverify.")
+@click.option("--tlsverify", is_flag=True, help="TLS on TCP sockets, for clients with a certificate of our authority.")
+@click.option("--tlscacert", type=_PATH, default=_TLS / "ca.pem", show_default=True, help="The authority.")
+@click.option("--tlscert", type=_PATH, default=_TLS / "cert.pem", show_default=True, help="The daemon's certificate.")
+@click.option("--tlskey", type=_PATH, default=_TLS / "key.pem", show_default=True, help="Its key.")
 @click.option("--doctor", "examine", is_flag=True, help="Say as JSON what this machine has and lacks, and end.")
 @click.version_option(VERSION, "-v", "--version", message="minidockd version %(version)s, API " + API_VERSION)
 @click.pass_context
@@ -164,7 +179,9 @@ def _config_value(path: Path, key: str, value: Any, default: Any) -> Any:
         if isinstance(value, list) and all(isinstance(item, str) for item in value):
             return tuple(value)
         raise InvalidArgument(f"{path}: {key} must be a list of strings")
-    if not isinstance(value, str) or (key == "log-level" and value not in _LEVELS):
+    if isinstance(default, bool) and isinstance(value, bool):
+        return value
+    if isinstance(default, bool) or not isinstance(value, str) or (key == "log-level" and value not in _LEVELS):
         raise InvalidArgument(f"{path}: invalid value for {key}: {value!r}")
     return Path(value) if isinstance(default, Path) or key == "pidfile" else value
 
@@ -205,11 +222,11 @@ class _Daemon:
             self._write_pidfile(opened)
             engine = Engine(self._parts(opened))
             await engine.restore()
+            context = self._tls()
             sockets = self._listen(opened)
-            await self._serve(engine, sockets)
+            await self._serve(Server(engine, sockets, context), engine, sockets)
 
-    async def _serve(self, engine: Engine, sockets: list[socket.socket]) -> None:
-        server = Server(engine, sockets)
+    async def _serve(self, server: Server, engine: Engine, sockets: list[socket.socket]) -> None:
         serving = asyncio.get_running_loop().create_task(server.serve())
         paths = [host.removeprefix("unix://") for host in self._hosts() if not host.startswith("tcp://")]
         for place in paths + [listen.port_of(one) for one in sockets if one.family != socket.AF_UNIX]:
@@ -227,16 +244,24 @@ class _Daemon:
     def _hosts(self) -> tuple[str, ...]:
         return self._flags["host"] or (DEFAULT_HOST,)
 
+    def _tls(self) -> ssl.SSLContext | None:
+        """What TCP sockets speak, None for plain. Raises InvalidArgument for certificates that are not right."""
+        flags = self._flags
+        if not flags["tls"] and not flags["tlsverify"]:
+            return None
+        return tls.Material(flags["tlscacert"], flags["tlscert"], flags["tlskey"], flags["tlsverify"]).context()
+
     def _listen(self, opened: ExitStack) -> list[socket.socket]:
         """A socket for each --host; the unix ones go with the daemon."""
-        sockets = listen.inherited()
+        sockets, insecure, verified = listen.inherited(), self._flags["allow_insecure_tcp"], self._flags["tlsverify"]
+        listen.check_inherited(sockets, insecure, verified)
         for host in () if sockets else self._hosts():
             if host.startswith("unix://"):
                 path = Path(host.removeprefix("unix://"))
                 sockets.append(listen.open_unix(path, self._flags["group"]))
                 opened.callback(path.unlink, missing_ok=True)
             else:
-                sockets.append(listen.open_tcp(host, self._flags["allow_insecure_tcp"]))
+                sockets.append(listen.open_tcp(host, insecure, verified))
         for one in sockets:
             opened.callback(one.close)
         return sockets

@@ -53,6 +53,10 @@ test_packages() {
     want_program docker-compose docker-compose
     want_program zsh zsh
     want_program fish fish
+    want_program openssl openssl
+    want_program ssh openssh-client
+    # of the sshd that test_tools unpacks
+    have sshd || ldconfig -p | grep -q 'libwrap\.so\.0' || missing+=(libwrap0)
 }
 
 install_missing() {
@@ -134,6 +138,7 @@ test_tools() {
     debian_docker_cli
     second_compose
     have docker-registry || [ -x "$tools/bin/docker-registry" ] || fetch_tool docker-registry docker-registry || true
+    have sshd || [ -x "$tools/bin/sshd" ] || fetch_tool sshd openssh-server || true
 }
 
 cd "$top"

@@ -46,8 +46,9 @@ log = logging.getLogger("minidock.api")
 class Connection:
     """Serves the requests of one socket. ``following`` says that the current one only watches, and may be cut short."""
 
-    def __init__(self, engine: Engine, router: Router, sock: socket.socket) -> None:
+    def __init__(self, engine: Engine, router: Router, sock: socket.socket, tls: bool = False) -> None:
         self._engine = engine
+        self._tls = tls
         self._router = router
         self._sock: socket.socket | None = sock
         self._loop = asyncio.get_running_loop()
@@ -228,10 +229,13 @@ class Connection:
         return Request(self, event.method.decode("ascii"), path, query, headers), close
 
     def _check_origin(self, headers: dict[bytes, bytes]) -> None:
-        """On TCP a browser may be talked into speaking to us: it sends Origin, or a Host that is not ours."""
-        if self._socket.family == socket.AF_UNIX:
-            return
-        if b"origin" in headers or not _LOCAL_HOSTS.fullmatch(headers.get(b"host", b"")):
+        """On TCP a browser may be talked into speaking to us: it sends Origin, or a Host that is not ours.
+
+        With TLS the daemon has whatever name its certificate says, and only a browser that has a certificate gets here.
+        """
+        over_tcp = self._socket.family != socket.AF_UNIX
+        foreign = over_tcp and not _LOCAL_HOSTS.fullmatch(headers.get(b"host", b""))
+        if foreign or (b"origin" in headers and (over_tcp or self._tls)):
             raise ProtocolError(403, "requests from browsers and for other hosts are refused")
 
     async def read(self) -> bytes:

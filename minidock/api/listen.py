@@ -1,8 +1,8 @@
-"""Listening sockets: the unix socket, those that systemd hands over, and loopback TCP for who insists.
+"""Listening sockets: the unix socket, those that systemd hands over, and TCP: with TLS, or on loopback for who insists.
 
 Whoever can connect is root on this machine. So the unix socket is never reachable more widely than it will be in the
 end: it is bound under a private name and the strictest umask, gets its group and mode, and then its name. And TCP is
-refused without TLS, except on loopback and by an explicit flag.
+refused without TLS that checks its clients' certificates (tls.py), except on loopback and by an explicit flag.
 See: unix(7), sd_listen_fds(3).
 """
 
@@ -23,7 +23,7 @@ from minidock.wire.errors import Conflict, Forbidden, InvalidArgument, Unavailab
 BACKLOG = 4096
 LONGEST_PATH = 107
 _FIRST_INHERITED = 3
-_LOOPBACK = {"127.0.0.1": socket.AF_INET, "localhost": socket.AF_INET, "[::1]": socket.AF_INET6}
+_LOOPBACK = {"127.0.0.1": "127.0.0.1", "localhost": "127.0.0.1", "[::1]": "::1"}
 
 log = logging.getLogger("minidock.api")
 
@@ -107,29 +107,43 @@ def _group_id(group: str) -> int | None:
         return None
 
 
-def open_tcp(host: str, allow_insecure: bool) -> socket.socket:
-    """Listens on ``tcp://127.0.0.1:PORT``. Raises Forbidden for any other address, and without the flag."""
+def open_tcp(host: str, allow_insecure: bool, verified: bool = False) -> socket.socket:
+    """Listens on ``tcp://ADDRESS:PORT``; no address means all. ``verified``: clients show certificates.
+
+    Raises Forbidden where they don't, for any address but loopback and without the flag; InvalidArgument, Unavailable.
+    """
     address, _, port = host.removeprefix("tcp://").rpartition(":")
     if not host.startswith("tcp://") or not (port.isascii() and port.isdigit() and len(port) < 6 and int(port) < 65536):
-        raise InvalidArgument(f"invalid -H {host}", "unix:///PATH, fd://, or tcp://127.0.0.1:PORT")
-    if address not in _LOOPBACK:
+        raise InvalidArgument(f"invalid -H {host}", "unix:///PATH, fd://, or tcp://ADDRESS:PORT")
+    if not verified:
+        _check_insecure(host, address in _LOOPBACK, allow_insecure)
+    try:
+        return _bind_tcp(_LOOPBACK.get(address, address.removeprefix("[").removesuffix("]")), int(port))
+    except OSError as error:
+        raise Unavailable(f"listen on {host}: {(error.strerror or str(error)).lower()}") from None
+
+
+def _check_insecure(host: str, loopback: bool, allowed: bool) -> None:
+    """Raises Forbidden for TCP whose clients nobody checks, but on loopback with the flag."""
+    if not loopback:
         raise Forbidden(
-            f"listen on {host}: whoever can connect is root, and TLS is not available yet",
-            "use unix:///run/minidock.sock, and ssh from elsewhere",
+            f"listen on {host}: whoever can connect would be root, and nobody checks who does",
+            "give --tlsverify --tlscacert=FILE --tlscert=FILE --tlskey=FILE, or use the unix socket through ssh",
         )
-    if not allow_insecure:
+    if not allowed:
         raise Forbidden(
             f"listen on {host}: every user of this machine, and no password, would be root",
-            "give --allow-insecure-tcp if that is what you want",
+            "give --tlsverify with certificates, or --allow-insecure-tcp if that is what you want",
         )
-    sock = socket.socket(_LOOPBACK[address], socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
-    try:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        sock.bind(("::1" if address == "[::1]" else "127.0.0.1", int(port)))
-        sock.listen(BACKLOG)
-    except OSError as error:
-        sock.close()
-        raise Unavailable(f"listen on {host}: {(error.strerror or str(error)).lower()}") from None
+
+
+def _bind_tcp(address: str, port: int) -> socket.socket:
+    """No address is every one of this machine, of both families where there are two."""
+    both = not address and socket.has_dualstack_ipv6()
+    families = socket.getaddrinfo(address or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    family = socket.AF_INET6 if both else families[0][0]
+    sock = socket.create_server((address, port), family=family, backlog=BACKLOG, dualstack_ipv6=both)
+    sock.setblocking(False)
     return sock
 
 
@@ -137,6 +151,14 @@ def port_of(sock: socket.socket) -> str:
     """tcp://ADDRESS:PORT of a listening socket, with the port that the kernel chose for port 0."""
     address, port, *_ = sock.getsockname()
     return f"tcp://[{address}]:{port}" if ":" in address else f"tcp://{address}:{port}"
+
+
+def check_inherited(sockets: list[socket.socket], allow_insecure: bool, verified: bool) -> None:
+    """Holds TCP sockets of systemd's to the rules of our own. Raises Forbidden."""
+    for sock in sockets:
+        if sock.family != socket.AF_UNIX and not verified:
+            address, port = sock.getsockname()[:2]
+            _check_insecure(f"{address}:{port} of the socket unit", address in _LOOPBACK.values(), allow_insecure)
 
 
 def inherited() -> list[socket.socket]:

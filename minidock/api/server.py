@@ -10,12 +10,14 @@ import contextlib
 import errno
 import logging
 import socket
+import ssl
 import struct
 import weakref
 from typing import TYPE_CHECKING
 
 from minidock.api.connection import Connection
 from minidock.api.router import ROUTES, Router
+from minidock.api.tls import Relay
 
 if TYPE_CHECKING:
     from minidock.engine.engine import Engine
@@ -30,11 +32,16 @@ log = logging.getLogger("minidock.api")
 
 
 class Server:
-    """Serves the API on listening sockets, which the daemon made. Everything runs on the loop that calls ``serve``."""
+    """Serves the API on listening sockets, which the daemon made. Everything runs on the loop that calls ``serve``.
 
-    def __init__(self, engine: Engine, sockets: list[socket.socket]) -> None:
+    With ``tls`` every TCP socket among them speaks TLS; without it none does.
+    """
+
+    def __init__(self, engine: Engine, sockets: list[socket.socket], tls: ssl.SSLContext | None = None) -> None:
         self._engine = engine
         self._sockets = sockets
+        self._tls = tls
+        self._relays: dict[asyncio.Task[None], Relay] = {}
         self._router = Router(ROUTES)
         self._connections: dict[asyncio.Task[None], Connection] = {}
         self._hijacked: weakref.WeakSet[socket.socket] = weakref.WeakSet()
@@ -65,10 +72,27 @@ class Server:
     def _begin(self, sock: socket.socket) -> None:
         if sock.family != socket.AF_UNIX:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            if self._tls:
+                relay = Relay(sock, self._tls)
+                relaying = asyncio.create_task(self._relay(relay))
+                self._relays[relaying] = relay
+                relaying.add_done_callback(self._relays.pop)
+                return
         elif log.isEnabledFor(logging.DEBUG):
             pid, uid, _ = _CREDENTIALS.unpack(sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size))
             log.debug("connection from process %d of user %d", pid, uid)
-        connection = Connection(self._engine, self._router, sock)
+        self._serve(sock)
+
+    async def _relay(self, relay: Relay) -> None:
+        """A TLS client, from its handshake to its end."""
+        sock = await relay.open()
+        if sock:
+            self._serve(sock, tls=True)
+            await relay.run()
+
+    def _serve(self, sock: socket.socket, tls: bool = False) -> None:
+        connection = Connection(self._engine, self._router, sock, tls)
         task = asyncio.create_task(connection.serve())
         self._connections[task] = connection
         task.add_done_callback(self._ended)
@@ -99,3 +123,15 @@ class Server:
             if sock.fileno() >= 0:
                 with contextlib.suppress(OSError):
                     sock.shutdown(socket.SHUT_RDWR)
+        await self._end_relays()
+
+    async def _end_relays(self) -> None:
+        """Those that were served get their last bytes; the others are cut off, for what they carry goes on."""
+        await asyncio.sleep(0)
+        served = [task for task, relay in self._relays.items() if relay.served.done()]
+        if served:
+            await asyncio.wait(served, timeout=GRACE_SECONDS)
+        for task in (rest := list(self._relays)):
+            task.cancel()
+        if rest:
+            await asyncio.wait(rest, timeout=GRACE_SECONDS)

@@ -61,7 +61,7 @@ def converse(client: Client, stream: Stream, ends: Ends, signals: terminal.Signa
 
     Raises Failed if the reader of our output went away first.
     """
-    aside = Client(client.host, timeout=_SHORT)
+    aside = Client(client.endpoint, timeout=_SHORT)
 
     def on_signal(number: int) -> None:
         if number == signal.SIGWINCH:

@@ -22,12 +22,12 @@ _CONTAINERS = "CONTAINER [CONTAINER...]"
 
 def each(names: Sequence[str], act: Callable[[Client, str], str]) -> int:
     """Calls ``act`` for every name at once; prints what it returns in the order of the names, and tells the errors."""
-    host = client().host
+    endpoint = client().endpoint
     outcomes: list[str | Error] = [""] * len(names)
 
     def one(at: int) -> None:
         try:
-            outcomes[at] = act(Client(host), names[at])
+            outcomes[at] = act(Client(endpoint), names[at])
         except Error as error:
             outcomes[at] = error
 

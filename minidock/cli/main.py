@@ -18,7 +18,7 @@ import click
 
 from minidock.cli.verb import BAD_FLAG, Failed, Verb, argument_count, flag, tell, value
 from minidock.client.client import Client
-from minidock.client.connection import DEFAULT_HOST
+from minidock.client.endpoint import DEFAULT_HOST, choose
 from minidock.wire.errors import Error
 from minidock.wire.version import VERSION
 
@@ -184,16 +184,21 @@ def _version(context: click.Context, _: click.Parameter, wanted: bool) -> None:
 
 
 @click.group("minidock", cls=App, invoke_without_command=True, add_help_option=False, no_args_is_help=False)
-@value("-H", "--host", help=f"Daemon socket to connect to (default $MINIDOCK_HOST or {DEFAULT_HOST})")
+@value("-H", "--host", help=f"Daemon socket to connect to (default $MINIDOCK_HOST, $DOCKER_HOST or {DEFAULT_HOST})")
+@flag("--tls", help="Use TLS; implied by --tlsverify")
+@flag("--tlsverify", default=None, help="Use TLS and verify the daemon (default $DOCKER_TLS_VERIFY)")
+@value("--tlscacert", help="Trust certificates signed by this authority only (default ~/.docker/ca.pem)")
+@value("--tlscert", help="TLS certificate (default ~/.docker/cert.pem)")
+@value("--tlskey", help="Its key (default ~/.docker/key.pem)")
 @flag("-v", "--version", help="Print the version", is_eager=True, expose_value=False, callback=_version)
 @flag("--help", "show_help", help="Print this page")
 @click.pass_context
-def cli(context: click.Context, host: str | None, show_help: bool) -> None:
+def cli(context: click.Context, /, host: str | None, show_help: bool, **tls: Any) -> None:
     """A container engine small enough to be read."""
-    context.obj = Client(host)
     if show_help or context.invoked_subcommand is None:
         print(context.get_help())
         context.exit(0)
+    context.obj = Client(choose(host, tls))
 
 
 def _open_standard_streams() -> None:

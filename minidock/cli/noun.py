@@ -33,5 +33,6 @@ class Noun(click.Group):
     def format_help(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         formatter.write(f"Usage:  {ctx.command_path} COMMAND\n\n{self.help}\n")
         with formatter.section("Commands"):
-            formatter.write_dl([(name, (verb.help or "").strip()) for name, verb in sorted(self.commands.items())])
+            shown = [(name, verb) for name, verb in sorted(self.commands.items()) if not verb.hidden]
+            formatter.write_dl([(name, (verb.help or "").strip()) for name, verb in shown])
         formatter.write(f"\nRun '{ctx.command_path} COMMAND --help' for more information on a command\n")

@@ -37,7 +37,11 @@ _OTHERS: dict[str, Verbs] = {
         "remove": ("image", "rmi"),
         "prune": ("upkeep", "image_prune"),
     },
-    "system": {"df": ("upkeep", "df"), "prune": ("upkeep", "system_prune")},
+    "system": {
+        "df": ("upkeep", "df"),
+        "dial-stdio": ("dial", "dial_stdio"),
+        "prune": ("upkeep", "system_prune"),
+    },
 }
 
 

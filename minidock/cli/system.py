@@ -84,7 +84,7 @@ def info_command(layout: str | None) -> None:
     if layout:
         show_template([found], "{{json .}}" if layout == "json" else layout)
         return
-    print(f"Client:\n Version:    {VERSION}\n Host:       {client().host}\n")
+    print(f"Client:\n Version:    {VERSION}\n Host:       {client().endpoint.host}\n")
     print("\n".join(_info_lines(found)))
 
 

@@ -89,7 +89,7 @@ class Value(Option):
         return None if self.hidden else (shown if self.opts[0][1] != "-" else f"    {shown}", self.help or "")
 
 
-def flag(*names: str, help: str, default: bool = False, **attributes: Any) -> Callable[[Function], Function]:
+def flag(*names: str, help: str, default: bool | None = False, **attributes: Any) -> Callable[[Function], Function]:
     """Declares a switch: ``@flag("-a", "--all", help="…")``."""
     long = next(name for name in names if name.startswith("--"))
     shorts = [name for name in names if name != long]

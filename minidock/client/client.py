@@ -9,11 +9,11 @@ Not thread-safe: a Client a thread. The endpoints: Docker Engine API v1.45, ../a
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from minidock.client.connection import DEFAULT_HOST, Connection, Response, Socket
+from minidock.client.connection import Connection, Response, Socket
+from minidock.client.endpoint import Endpoint, choose
 from minidock.wire.errors import Error, InvalidArgument, NotFound, ServerError, from_status
 from minidock.wire.version import API_VERSION, VERSION
 
@@ -69,10 +69,14 @@ class Waiting:
 
 
 class Client:
-    """A client of one daemon. ``host`` is ``unix:///path`` or ``tcp://address:port``; connects when first needed."""
+    """A client of one daemon, connected to when first needed.
 
-    def __init__(self, host: str | None = None, timeout: float | None = None) -> None:
-        self.host = host or os.environ.get("MINIDOCK_HOST") or DEFAULT_HOST
+    ``host``: ``unix:///path``, ``tcp://address:port`` or ``ssh://user@host``; an Endpoint where TLS is to be used;
+    nothing for what the environment says.
+    """
+
+    def __init__(self, host: str | Endpoint | None = None, timeout: float | None = None) -> None:
+        self.endpoint = host if isinstance(host, Endpoint) else choose(host, {})
         self.timeout = timeout
         self._idle: Connection | None = None
 
@@ -107,7 +111,7 @@ class Client:
 
     def _take(self) -> Connection:
         idle, self._idle = self._idle, None
-        return idle if idle and idle.usable() else Connection(self.host, self.timeout)
+        return idle if idle and idle.usable() else Connection(self.endpoint, self.timeout)
 
     def _put(self, connection: Connection, reusable: bool) -> None:
         if reusable and self._idle is None:

@@ -1,4 +1,4 @@
-"""HTTP/1.1 over a Unix socket, or plain TCP, written on the raw socket.
+"""HTTP/1.1 over a Unix socket, TCP, TLS or ssh, written on the raw socket.
 
 For client.py. http.client would cost the client more time than a whole `minidock ps` needs, and a hijacked connection
 (attach, exec) must give its socket up anyway. So this is the part of HTTP that the API uses: one request at a time, a
@@ -12,34 +12,49 @@ from __future__ import annotations
 
 import errno
 import os
-from _socket import AF_UNIX, IPPROTO_TCP, MSG_DONTWAIT, MSG_PEEK, SHUT_WR, SOCK_STREAM, TCP_NODELAY, getaddrinfo, socket
+from _socket import AF_UNIX, IPPROTO_TCP, SHUT_WR, SOCK_STREAM, TCP_NODELAY, getaddrinfo, socket
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
+from select import POLLIN, poll
 
+from minidock.client.endpoint import Endpoint
 from minidock.wire.errors import DaemonUnreachable, InvalidArgument, ServerError
 
 Socket = socket
-DEFAULT_HOST = "unix:///run/minidock.sock"
+Trouble = Callable[[], str]
+"""Why a connection broke, in words; "" if its maker does not know."""
+PORT_HINT = "is the daemon's port one for TLS, and is the certificate of an authority that it knows?"
 START_HINT = "start it with `sudo minidockd`, or `make run` in the source tree"
 GROUP_HINT = "run this with sudo, or join the group: `sudo usermod -aG minidock $USER`, then log in again"
 _PIECE = 65536
 _LONGEST_HEAD = 65536
 _LONGEST_LINE = 8192
 
-__all__ = ["DEFAULT_HOST", "SHUT_WR", "Connection", "Response", "Socket", "connect"]
+__all__ = ["SHUT_WR", "Connection", "Response", "Socket", "connect"]
 
 
-def connect(host: str, timeout: float | None = None) -> Socket:
-    """A connected socket for ``unix:///path`` or ``tcp://address:port``. Raises DaemonUnreachable with a hint."""
+def connect(endpoint: Endpoint, timeout: float | None = None) -> tuple[Socket, Trouble]:
+    """A connected socket for ``unix:///path``, ``tcp://address:port`` or ``ssh://user@host``, and who knows of its end.
+
+    Raises DaemonUnreachable with a hint.
+    """
+    host = endpoint.host
     scheme, separator, rest = host.partition("://")
     try:
         if separator and scheme == "unix" and rest:
-            return _connect_unix(rest, timeout)
+            return _connect_unix(rest, timeout), str
         if separator and scheme == "tcp" and rest:
-            return _connect_tcp(*_address(rest), timeout)
+            return _connect_tcp(endpoint, *_address(rest), timeout)
     except OSError as error:
         raise _unreachable(host, error) from None
-    raise InvalidArgument(f"invalid host: {host!r}", "give unix:///run/minidock.sock or tcp://127.0.0.1:2375")
+    if separator and scheme == "ssh":
+        from minidock.client.ssh import tunnel  # subprocess, for those who need it
+
+        sock, made = tunnel(host, timeout)
+        return sock, made.trouble
+    raise InvalidArgument(
+        f"invalid host: {host!r}", "give unix:///run/minidock.sock, tcp://127.0.0.1:2376 or ssh://user@host"
+    )
 
 
 def _connect_unix(path: str, timeout: float | None) -> Socket:
@@ -49,7 +64,22 @@ def _connect_unix(path: str, timeout: float | None) -> Socket:
     return sock
 
 
-def _connect_tcp(address: str, port: int, timeout: float | None) -> Socket:
+def _connect_tcp(endpoint: Endpoint, address: str, port: int, timeout: float | None) -> tuple[Socket, Trouble]:
+    sock = _dial(address, port, timeout)
+    if endpoint.tls is None:
+        return sock, str
+    from minidock.client.tls import Secured, reason  # ssl, for those who need it
+    from minidock.wire.tls import BadTls
+
+    try:
+        secured = Secured(sock, address, endpoint.tls)
+    except BadTls as error:
+        raise DaemonUnreachable(f"cannot reach the daemon at {endpoint.host}: {reason(error)}", PORT_HINT) from None
+    secured.plain.settimeout(timeout)
+    return secured.plain, secured.trouble
+
+
+def _dial(address: str, port: int, timeout: float | None) -> Socket:
     last: OSError = OSError(errno.EHOSTUNREACH, os.strerror(errno.EHOSTUNREACH))
     for family, kind, protocol, _, where in getaddrinfo(address, port, 0, SOCK_STREAM):
         sock = socket(family, kind, protocol)
@@ -85,9 +115,9 @@ class Connection:
     ``host`` is for error messages.
     """
 
-    def __init__(self, host: str, timeout: float | None = None) -> None:
-        self.host = host
-        self.socket = connect(host, timeout)
+    def __init__(self, endpoint: Endpoint, timeout: float | None = None) -> None:
+        self.host = endpoint.host
+        self.socket, self._trouble = connect(endpoint, timeout)
         self.buffer = b""
 
     def request(
@@ -136,8 +166,11 @@ class Connection:
         except TimeoutError:
             raise DaemonUnreachable(f"the daemon at {self.host} does not answer in time") from None
         except OSError as error:
-            raise DaemonUnreachable(f"the connection to {self.host} broke: {error.strerror}", START_HINT) from None
+            words = self._trouble() or error.strerror
+            raise DaemonUnreachable(f"the connection to {self.host} broke: {words}", START_HINT) from None
         if not data:
+            if words := self._trouble():
+                raise DaemonUnreachable(f"error during connect to {self.host}: {words}")
             raise DaemonUnreachable(f"the daemon at {self.host} closed the connection", START_HINT)
         self.buffer += data
 
@@ -159,13 +192,9 @@ class Connection:
 
     def usable(self) -> bool:
         """Whether another request may be sent: false once the daemon has closed an idle connection."""
-        try:
-            self.socket.recv(1, MSG_PEEK | MSG_DONTWAIT)
-            return False  # its end, or bytes that nobody asked for
-        except BlockingIOError:
-            return True
-        except OSError:
-            return False
+        waiting = poll()  # a recv would wait, on a socket that has a time limit
+        waiting.register(self.socket, POLLIN)
+        return not waiting.poll(0)  # its end, or bytes that nobody asked for
 
     def close(self) -> None:
         """Closes the socket; what was unread is lost."""

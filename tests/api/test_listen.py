@@ -129,7 +129,7 @@ def test_paths_that_can_not_be(tmp_path: Path, name: str, error: type[Exception]
 @pytest.mark.parametrize(
     ("host", "allowed", "error", "text"),
     [
-        ("tcp://0.0.0.0:2375", True, Forbidden, "TLS is not available yet"),
+        ("tcp://0.0.0.0:2375", True, Forbidden, "--tlsverify"),
         ("tcp://10.0.0.1:2375", True, Forbidden, "root"),
         ("tcp://:2375", True, Forbidden, "root"),
         ("tcp://[::]:2375", True, Forbidden, "root"),

@@ -15,7 +15,10 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+from tests.support.sshd import find_sshd
+
 TOP = Path(__file__).resolve().parents[2]
+
 CAP_SYS_RESOURCE = 24
 
 
@@ -91,6 +94,10 @@ def _program_of(name: str, version: str) -> Callable[[], str | None]:
     return probe
 
 
+def _sshd() -> str | None:
+    return None if find_sshd() and shutil.which("ssh") else "no sshd or ssh (make setup-test brings them)"
+
+
 def _registry() -> str | None:
     return _program("docker-registry")() or _program("skopeo")()
 
@@ -147,6 +154,7 @@ NEEDS: dict[str, tuple[str, Callable[[], str | None]]] = {
     "compose_1": ("docker-compose 1, as in Debian 12", _program_of("docker-compose", "1")),
     "compose_2": ("docker-compose 2, as in Debian 13", _program_of("docker-compose", "2")),
     "registry": ("Debian's docker-registry, and skopeo to fill it", _registry),
+    "sshd": ("an ssh server to start, and a client for it", _sshd),
     "strace": ("strace, to look and to inject faults", _program("strace")),
     "zsh": ("zsh, to complete in", _program("zsh")),
     "fish": ("fish, to complete in", _program("fish")),

@@ -12,6 +12,7 @@ import pytest
 from minidock.client import Client
 from minidock.client.client import encode_filters, encode_query, quote
 from minidock.client.connection import Connection, connect
+from minidock.client.endpoint import Endpoint
 from minidock.wire.errors import DaemonUnreachable, InvalidArgument, NotFound, ServerError
 from tests.support.fake_daemon import Exchange, FakeDaemon
 
@@ -42,7 +43,7 @@ class Script:
 
 def answer_of(path: Path, head: str, body: bytes) -> bytes:
     script = Script(path / "s", f"HTTP/1.1 {head}\r\n\r\n".encode() + body)
-    return Connection(script.host).request("GET", "/", {}).read()
+    return Connection(Endpoint(script.host)).request("GET", "/", {}).read()
 
 
 @pytest.mark.parametrize(
@@ -79,7 +80,7 @@ def test_a_body_that_breaks_off_is_an_error(tmp_path: Path, head: str, body: byt
 def test_what_is_no_http_is_told(tmp_path: Path, answer: bytes) -> None:
     script = Script(tmp_path / "s", answer, linger=True)
     with pytest.raises(ServerError, match="no HTTP"):
-        Connection(script.host).request("GET", "/", {})
+        Connection(Endpoint(script.host)).request("GET", "/", {})
 
 
 def test_a_bad_chunk_is_told(tmp_path: Path) -> None:
@@ -136,7 +137,7 @@ def test_a_connection_is_used_again(fake: FakeDaemon, chunked: bool) -> None:
             exchange.reply({})
 
     fake.on("GET", "/version", remember)
-    client = Client(fake.host)
+    client = Client(fake.host, timeout=10)  # to look whether it is still open must not take as long as an answer may
     client.version()
     client.version()
     assert handlers[0] is handlers[1]
@@ -187,13 +188,13 @@ def test_an_answer_of_the_wrong_kind_is_told(fake: FakeDaemon) -> None:
 
 def test_nobody_there(tmp_path: Path) -> None:
     with pytest.raises(DaemonUnreachable, match=r"no such socket.*sudo minidockd"):
-        connect(f"unix://{tmp_path}/nosuch")
+        connect(Endpoint(f"unix://{tmp_path}/nosuch"))
 
 
 def test_a_socket_that_nobody_serves(tmp_path: Path) -> None:
     socket.socket(socket.AF_UNIX).bind(str(tmp_path / "s"))
     with pytest.raises(DaemonUnreachable, match="nobody listens"):
-        connect(f"unix://{tmp_path}/s")
+        connect(Endpoint(f"unix://{tmp_path}/s"))
 
 
 def test_a_daemon_that_does_not_answer(tmp_path: Path) -> None:
@@ -207,12 +208,12 @@ def test_a_daemon_that_does_not_answer(tmp_path: Path) -> None:
 )
 def test_a_host_that_is_none(host: str) -> None:
     with pytest.raises(InvalidArgument):
-        connect(host)
+        connect(Endpoint(host))
 
 
 def test_tcp(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        connect(f"tcp://127.0.0.1:{listener.getsockname()[1]}").close()
+        connect(Endpoint(f"tcp://127.0.0.1:{listener.getsockname()[1]}"))[0].close()
 
 
 def test_quoting() -> None:
