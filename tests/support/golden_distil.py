@@ -19,6 +19,8 @@ from tests.support.golden import Facts, dump, facts
 from tests.support.golden_session import Step, steps
 from tests.support.recorder import Exchange
 
+BY_CHANCE = "/kill?signal=TERM"  # see golden_session.py
+
 
 def distil(path: Path, session: list[Step]) -> dict[str, Facts]:
     heard: dict[str, list[Exchange]] = {}
@@ -32,7 +34,8 @@ def distil(path: Path, session: list[Step]) -> dict[str, Facts]:
 def _exchange(line: dict[str, Any]) -> Exchange:
     content_type = line["resp_headers"].get("content-type")
     body = line.get("resp_body", "").encode()
-    return Exchange(line["method"], line["target"], line["status"], content_type, body, "note" not in line)
+    waited_for = "note" not in line and not line["target"].endswith(BY_CHANCE)
+    return Exchange(line["method"], line["target"], line["status"], content_type, body, waited_for)
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ class Command:
     terminal: bool = False  # on a terminal without a size
     until: str = ""  # it has no end of its own: ended once a request with this in its target was answered
     signals: tuple[int, ...] = ()  # ...and once it has passed these on to the container
+    # (not TERM, which it was sent, too: that ends it, and whether it finds the time to pass it on is chance)
 
 
 @dataclass(frozen=True)
@@ -109,7 +110,7 @@ builder prune -f
 
 
 def steps(attach_signals: tuple[int, ...]) -> list[Step]:
-    """The session; ``attach_signals``: what the recorded `attach` was sent, and passed on."""
+    """The session; ``attach_signals``: what the recorded `attach` passed on."""
     return [
         *map(_line, BEFORE.strip().splitlines()),
         Step(

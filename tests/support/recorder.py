@@ -66,7 +66,7 @@ class Recorder:
 
     def take(self) -> list[Exchange]:
         """What was said since the last time, once all that said it have hung up."""
-        eventually(lambda: not self._open, "the client's connections to close")
+        eventually(lambda: not self._open, "the client's connections to close", timeout=60)
         with self._lock:
             taken, self._taken = self._taken, []
         return [exchange for connection in taken for exchange in exchanges(connection.up, connection.down)]
