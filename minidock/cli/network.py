@@ -192,9 +192,13 @@ def prune_command(filters: Sequence[str], force: bool) -> None:
 @value("--alias", "aliases", metavar="list", multiple=True, help="Add network-scoped alias for the container")
 @value("--ip", "address", help='IPv4 address (e.g., "172.30.100.104")', default="")
 @value("--ip6", "address6", help='IPv6 address (e.g., "2001:db8::33")', default="")
-def connect_command(network: str, container: str, aliases: Sequence[str], address: str, address6: str) -> None:
+@value("--link", "links", metavar="list", multiple=True, help="Add link to another container")
+def connect_command(
+    network: str, container: str, aliases: Sequence[str], address: str, address6: str, links: Sequence[str]
+) -> None:
     """Connect a container to a network"""
-    Networks(client()).connect(network, container, endpoint_body(aliases, address, address6=address6))
+    body = endpoint_body(aliases, address, address6=address6, links=links)
+    Networks(client()).connect(network, container, body)
 
 
 @verb("disconnect")

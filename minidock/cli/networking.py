@@ -22,7 +22,11 @@ def networking(options: Mapping[str, Any]) -> tuple[str, Json]:
     wanted = [_long(text) if "=" in text else (network(text), {}) for text in given]
     first, body = wanted[0]
     flags = endpoint_body(
-        options["network_alias"], options["ip"] or "", options["mac_address"] or "", options["ip6"] or ""
+        options["network_alias"],
+        options["ip"] or "",
+        options["mac_address"] or "",
+        options["ip6"] or "",
+        options["link"] if _of_one_s_own(first) else (),
     )
     for key in flags:
         if key in body:
@@ -34,11 +38,20 @@ def networking(options: Mapping[str, Any]) -> tuple[str, Json]:
     return first, {name: body for name, body in wanted if body or len(wanted) > 1}
 
 
-def endpoint_body(aliases: Sequence[str], address: str = "", mac: str = "", address6: str = "") -> Json:
+def _of_one_s_own(network: str) -> bool:
+    """A link there is an alias; elsewhere it is the container's (HostConfig.Links)."""
+    return network not in ("default", "bridge", "host", "none") and not network.startswith("container:")
+
+
+def endpoint_body(
+    aliases: Sequence[str], address: str = "", mac: str = "", address6: str = "", links: Sequence[str] = ()
+) -> Json:
     """Docker's EndpointSettings, what was not asked for left out. Raises BadFlag."""
     body: Json = {}
     if aliases:
         body["Aliases"] = list(aliases)
+    if links:
+        body["Links"] = list(links)
     asked = {}
     if address:
         asked["IPv4Address"] = parsed("--ip", address, checked_address)

@@ -103,6 +103,7 @@ _DECLARATIONS = (
     _many("--expose", help="Expose a port or a range of ports"),
     _many("--network", "--net", "network", help="Connect the container to a network: NAME, none, host, container:NAME"),
     _many("--network-alias", help="Add network-scoped alias for the container"),
+    _many("--link", help="Add link to another container: NAME[:ALIAS]"),
     value("--ip", help="IPv4 address (e.g., 172.30.100.104)"),
     value("--ip6", help="IPv6 address (e.g., 2001:db8::33)"),
     value("--mac-address", help="Container MAC address (e.g., 92:d0:c6:0a:29:33)"),
@@ -195,6 +196,7 @@ def _host_config(options: Options, console: Sequence[int]) -> Json:
     )
     wanted |= {
         "NetworkMode": networking(options)[0],
+        "Links": list(options["link"]) or None,
         "AutoRemove": bool(options.get("rm")),
         "RestartPolicy": parsed("--restart", options["restart"], values.restart_policy),
         "ReadonlyRootfs": options["read_only"],

@@ -7,6 +7,7 @@ hosts, hostname and resolv.conf. Read next: runtime/plan.py, which turns the spe
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,6 +48,7 @@ class Place:
     cgroup: Path
     accounts: users.Accounts
     joins_network: bool
+    linked: tuple[str, ...] = ()  # variables of containers that it is linked to
 
 
 def log_path(settings: Settings, container: Container) -> Path:
@@ -121,7 +123,7 @@ def _process(container: Container, root: Overlay, place: Place, granted: frozens
     account = place.accounts.find(root, config.user, host.group_add or ())
     return Process(
         args=(container.definition.path, *container.definition.args),
-        env=environment(config, account.home),
+        env=environment(config, account.home, linked=place.linked),
         cwd=config.working_dir or "/",
         user=account.user,
         capabilities=granted,
@@ -133,12 +135,12 @@ def _process(container: Container, root: Overlay, place: Place, granted: frozens
     )
 
 
-def environment(config: Config, home: str, more: tuple[str, ...] = ()) -> tuple[str, ...]:
-    """PATH, HOSTNAME and TERM, what was asked for, and HOME at the end unless something set it. Later ones win."""
+def environment(config: Config, home: str, more: tuple[str, ...] = (), linked: tuple[str, ...] = ()) -> tuple[str, ...]:
+    """PATH, HOSTNAME, TERM, links, what was asked for, and HOME at the end unless something set it. Later ones win."""
     entries = [DEFAULT_PATH, f"HOSTNAME={config.hostname}"]
     if config.tty:
         entries.append("TERM=xterm")
-    merged = {entry.partition("=")[0]: entry for entry in (*entries, *config.env, *more)}
+    merged = {entry.partition("=")[0]: entry for entry in (*entries, *linked, *config.env, *more)}
     merged.setdefault("HOME", f"HOME={home}")
     return tuple(merged.values())
 
@@ -173,7 +175,11 @@ def bind_mounts(container: Container, directory: Path) -> tuple[Bind, ...]:
 
 
 def write_etc_files(
-    container: Container, directory: Path, endpoints: dict[str, EndpointRecord], host_gateway: str
+    container: Container,
+    directory: Path,
+    endpoints: dict[str, EndpointRecord],
+    host_gateway: str,
+    linked: Iterable[tuple[str, str]] = (),
 ) -> None:
     """hosts, hostname and resolv.conf, anew at each start, since the address may be another. A container that shares
     another's network shares its files, too (_mounts).
@@ -185,7 +191,7 @@ def write_etc_files(
     else:
         extra = [_host_gateway(entry, host_gateway) for entry in host.extra_hosts or ()]
         addresses = [address for endpoint in endpoints.values() for address in endpoint.addresses]
-        hosts = etc.render_hosts(config.hostname, addresses, extra, config.domainname)
+        hosts = etc.render_hosts(config.hostname, addresses, extra, config.domainname, linked)
         resolv = ""
     if host.network_mode != "host" or host.dns or host.dns_search or host.dns_options:
         resolv = resolv_conf(host, named(endpoints), any(endpoint.address6 for endpoint in endpoints.values()))
@@ -216,7 +222,7 @@ def exec_spec(
     rows, columns = (*(size or ()), 0, 0)[:2]
     process = Process(
         args=request.cmd,
-        env=environment(container.config, account.home, _with_term(request.env, tty)),
+        env=environment(container.config, account.home, _with_term(request.env, tty), place.linked),
         cwd=request.working_dir or container.config.working_dir or "/",
         user=account.user,
         capabilities=granted,

@@ -10,7 +10,7 @@ import asyncio
 from pathlib import Path
 from typing import Any
 
-from minidock.engine import network_requests
+from minidock.engine import links, network_requests
 from minidock.engine.config import EndpointWish
 from minidock.engine.endpoints import Endpoints
 from minidock.engine.model import Container, EndpointRecord
@@ -36,7 +36,7 @@ class Connections:
     async def connect(self, reference: str, name: str, settings: Any) -> None:
         """Puts a container on one more network; at once if it runs, else from its next start."""
         network, container = self._networks.find(reference), self._parts.containers.resolve(name)
-        wish = parse(network.name, settings)
+        wish = links.settle_wish(parse(network.name, settings), network.name, self._parts.containers)
         network_requests.check_wish(wish, network)
         _check_connectable(container, network)
         live = self._parts.containers.live(container)

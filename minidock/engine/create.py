@@ -27,7 +27,6 @@ from minidock.wire.errors import Conflict, InvalidArgument, NotImplemented
 _LAST_MADE = "rootfs"
 _LOG_OPTIONS = ("max-size", "max-file")
 _NOT_HERE: tuple[tuple[str, str], ...] = (
-    ("links", "--link"),
     ("device_requests", "--gpus"),
     ("blkio_weight_device", "--blkio-weight-device"),
     ("userns_mode", "--userns"),

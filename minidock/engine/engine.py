@@ -19,6 +19,7 @@ from minidock.engine import (
     create,
     info,
     leftovers,
+    links,
     logs,
     mounts,
     namespaces,
@@ -241,6 +242,10 @@ class Engine:
     def log_path(self, container: Container) -> Path:
         """The json-file."""
         return bundle.log_path(self._parts.settings, container)
+
+    def links_of(self, container: Container) -> links.Shown:
+        """Its links by names."""
+        return links.shown(container, self._parts.containers)
 
     def directory(self, container: Container) -> Path:
         """Where the container's durable files are."""

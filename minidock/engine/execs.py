@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 
-from minidock.engine import bundle
+from minidock.engine import bundle, links
 from minidock.engine.attach import Client
 from minidock.engine.model import Container, Status
 from minidock.engine.parts import Parts
@@ -132,7 +132,14 @@ class Execs:
             root = running_root(container, pidfd)
             fds.callback(os.close, root)
             cgroup = parts.cgroups.path(container.id)
-            place = bundle.Place(parts.settings, parts.images, cgroup, parts.accounts, True)
+            place = bundle.Place(
+                parts.settings,
+                parts.images,
+                cgroup,
+                parts.accounts,
+                True,
+                links.environment(container, parts.containers),
+            )
             plan = exec_plan(bundle.exec_spec(container, request, tty, size or request.console_size, root, place))
             with ExitStack() as undo:
                 undo.callback(remove_monitor_directory, directory)

@@ -14,7 +14,7 @@ from contextlib import AsyncExitStack, suppress
 from functools import partial
 
 from minidock.db import WriteFailed
-from minidock.engine import bundle, create, health, namespaces, reports
+from minidock.engine import bundle, create, health, links, namespaces, reports
 from minidock.engine.containers import Live
 from minidock.engine.endpoints import Endpoints
 from minidock.engine.model import Container, EndpointRecord, Status
@@ -81,11 +81,15 @@ class Lifecycle:
             cgroup, _ = parts.cgroups.create(container.id, create.limits(container.host))
             undo.push_async_callback(asyncio.to_thread, parts.cgroups.remove, container.id)
             joined = await self._endpoints.join(container, undo, fds_of_start)
-            bundle.write_etc_files(container, directory, joined.endpoints, self._host_gateway())
+            if links.DEFAULT in joined.endpoints:
+                links.check(container, parts.containers)
+            linked = links.hosts(container, parts.containers)
+            bundle.write_etc_files(container, directory, joined.endpoints, self._host_gateway(), linked)
             undo.push_async_callback(self._unpublish, container)
             await parts.ports.publish(container, self._endpoints.ways(joined.endpoints))
             bundle.forget_volatile(directory)
-            place = bundle.Place(settings, parts.images, cgroup, parts.accounts, bool(joined.fds))
+            variables = links.environment(container, parts.containers)
+            place = bundle.Place(settings, parts.images, cgroup, parts.accounts, bool(joined.fds), variables)
             plan = container_plan(bundle.container_spec(container, image, place))
             monitor = await Monitor.spawn(
                 container.id,
@@ -135,6 +139,8 @@ class Lifecycle:
             endpoints=endpoints,
         )
         self.watch(container, live, monitor)
+        with suppress(OSError):  # who is linked to it looks it up in vain then, which must not end this start
+            links.follow(container, self._parts.containers, self._parts.settings.container_directory)
         self._endpoints.publish(container, "connect", endpoints)
         self._parts.volumes.tell_of_use(container, "mount")
         self._parts.events.container(container, "start")

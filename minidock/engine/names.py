@@ -14,6 +14,7 @@ from collections.abc import Iterable, Sequence
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
 from minidock.engine.config import HostConfig
+from minidock.engine.links import aliases
 from minidock.engine.model import Container
 from minidock.engine.network_requests import PREDEFINED, dns_names
 from minidock.engine.networks import Networks
@@ -79,7 +80,8 @@ class Directory:
             if endpoint:
                 addresses = [ip_address(text) for text in endpoint.addresses]
                 owners.update(dict.fromkeys(addresses, container.name))
-                for name in {name.lower() for name in dns_names(container, container.networks[network])}:
+                wish = container.networks[network]
+                for name in {container.id, *(name.lower() for name in dns_names(container, wish))}:
                     names.setdefault(name, []).extend(addresses)
         self._names[network], self._owners[network] = names, owners
 
@@ -87,17 +89,20 @@ class Directory:
 class View:
     """What one container may know: the names of its own networks. Serves its resolver."""
 
-    def __init__(self, directory: Directory, dns: Sequence[str]) -> None:
+    def __init__(self, directory: Directory, container: Container) -> None:
         self._directory = directory
-        self._dns = dns
+        self._container = container
+        self._dns = container.host.dns or ()
         self.networks: tuple[str, ...] = ()
         self.forwards = True
 
     def addresses(self, name: str) -> list[_Address] | None:
         found: list[_Address] = []
         for network in self.networks:
-            names = self._directory.names(network)
-            found += names.get(name) or names.get(name.removesuffix(f".{network.lower()}")) or []
+            names, bare = self._directory.names(network), name.removesuffix(f".{network.lower()}")
+            wish = self._container.networks.get(network)
+            meant = aliases(wish).get(bare, "").lower() if wish else ""
+            found += names.get(meant) or names.get(name) or names.get(bare) or []
         random.shuffle(found)
         return found or None
 
@@ -129,7 +134,7 @@ class Resolvers:
             return
         if container.id not in self._open:
             sockets: Sockets = await asyncio.to_thread(open_sockets, namespace)
-            view = View(self.directory, container.host.dns or ())
+            view = View(self.directory, container)
             self._open[container.id] = (Resolver(sockets, view), view)
         view = self._open[container.id][1]
         view.networks = tuple(name for name in networks if name not in PREDEFINED)

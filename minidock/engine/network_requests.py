@@ -151,8 +151,6 @@ def static_addresses(wish: EndpointWish) -> dict[int, str]:
 
 def check_wish(wish: EndpointWish, network: NetworkRecord) -> None:
     """Raises for what an endpoint of this network can't be. The texts are Docker's."""
-    if wish.links:
-        raise NotImplemented("--link: not there yet in minidock", "use --network-alias")
     if wish.mac_address and (not _MAC.fullmatch(wish.mac_address) or int(wish.mac_address[:2], 16) & 1):
         raise InvalidArgument(f"invalid MAC address: {wish.mac_address}", "such as 02:42:ac:11:00:02")
     if wish.ipam_config and wish.ipam_config.link_local_ips:

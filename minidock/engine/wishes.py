@@ -9,7 +9,7 @@ import dataclasses
 from contextlib import suppress
 from typing import Any
 
-from minidock.engine import codec, network_requests
+from minidock.engine import codec, links, network_requests
 from minidock.engine.config import Config, EndpointWish, HostConfig
 from minidock.engine.containers import Containers
 from minidock.engine.networks import Networks
@@ -31,8 +31,10 @@ def settle(
         if given.keys() - {mode}:
             raise no_more_networks()
         return _sharing(request, mode, containers), {}
+    request = links.settle(request, containers)
     primary = _name(networks, _known(mode))
     wishes = {primary: EndpointWish()} | {_name(networks, name): wish for name, wish in given.items()}
+    wishes = {name: links.settle_wish(wish, name, containers) for name, wish in wishes.items()}
     if len(wishes) > 1 and {"host", "none"} & wishes.keys():
         raise InvalidArgument(
             "container cannot be connected to multiple networks with one of the networks in private (none) mode"

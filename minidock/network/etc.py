@@ -36,11 +36,18 @@ ff02::2\tip6-allrouters
 """
 
 
-def render_hosts(hostname: str, addresses: Iterable[str] = (), extra: Iterable[str] = (), domainname: str = "") -> str:
-    """/etc/hosts: localhost, then ``extra`` in the form of --add-host (``name:address``), then the container itself.
+def render_hosts(
+    hostname: str,
+    addresses: Iterable[str] = (),
+    extra: Iterable[str] = (),
+    domainname: str = "",
+    linked: Iterable[tuple[str, str]] = (),
+) -> str:
+    """/etc/hosts: localhost, then ``extra`` in the form of --add-host (``name:address``), then the container itself,
+    then ``linked`` ones, each an address and its names.
 
-    ``addresses``: one a network, none without a network of its own. Raises InvalidArgument for what would break the
-    file's lines.
+    ``addresses``: one or two a network, none without a network of its own. Raises InvalidArgument for what would break
+    the file's lines.
     """
     text = _LOCALHOST
     for entry in extra:
@@ -49,6 +56,8 @@ def render_hosts(hostname: str, addresses: Iterable[str] = (), extra: Iterable[s
     names = [f"{hostname}.{domainname}", hostname] if domainname else [hostname]
     for address in addresses:
         text += f"{_address(address)}\t{' '.join(_word('host name', name) for name in names)}\n"
+    for address, called in linked:
+        text += f"{_address(address)}\t{' '.join(_word('host name', name) for name in called.split(' '))}\n"
     return text
 
 

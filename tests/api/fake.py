@@ -20,6 +20,7 @@ from minidock.cgroup.stats import Stats
 from minidock.engine.config import Config, HostConfig, LogConfig
 from minidock.engine.events import Events
 from minidock.engine.housekeeping import ImageUse
+from minidock.engine.links import Shown
 from minidock.engine.model import Container, Definition, EndpointRecord, MountPoint, State, Status
 from minidock.engine.network_requests import NetworkRecord, NetworkRequest, check
 from minidock.engine.requests import (
@@ -292,6 +293,9 @@ class FakeEngine:
 
     async def sizes(self, reference: str) -> tuple[int, int]:
         return 12, 1984411
+
+    def links_of(self, container: Container) -> Shown:
+        return Shown(None, {})
 
     def directory(self, one: Container) -> Path:
         return Path("/var/lib/minidock/containers") / one.id

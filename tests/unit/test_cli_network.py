@@ -112,7 +112,7 @@ def test_a_noun_without_a_verb_shows_its_verbs(minidock: Minidock) -> None:
 
 
 def given(*networks: str, **flags: Any) -> dict[str, Any]:
-    return {"network": networks, "network_alias": (), "ip": None, "ip6": None, "mac_address": None, **flags}
+    return {"network": networks, "network_alias": (), "ip": None, "ip6": None, "link": (), "mac_address": None, **flags}
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from typing import Any
 
 from minidock.engine.codec import encode
 from minidock.engine.config import EndpointWish
+from minidock.engine.links import Shown
 from minidock.engine.model import Container, EndpointRecord, Health, MountPoint, State, Status
 from minidock.engine.network_requests import PREDEFINED, dns_names
 from minidock.wire import times
@@ -35,6 +36,7 @@ class Place:
     lowers: tuple[str, ...] = ()
     exec_ids: tuple[str, ...] = ()
     network_ids: Mapping[str, str] | None = None
+    links: Shown = Shown(None, {})
 
 
 def summary(container: Container, image: str, network_ids: Mapping[str, str]) -> dict[str, Any]:
@@ -186,11 +188,11 @@ def inspect(container: Container, place: Place) -> dict[str, Any]:
         "ProcessLabel": "",
         "AppArmorProfile": "",
         "ExecIDs": list(place.exec_ids) or None,
-        "HostConfig": _without_empty(encode(container.host), _LEFT_OUT_OF_HOST),
+        "HostConfig": _without_empty(encode(container.host), _LEFT_OUT_OF_HOST) | {"Links": place.links.own},
         "GraphDriver": _graph_driver(container, place),
         "Mounts": [mount(point) for point in definition.mounts],
         "Config": _config(container),
-        "NetworkSettings": _network_settings(container, place.network_ids or {}),
+        "NetworkSettings": _network_settings(container, place.network_ids or {}, place.links),
     }
 
 
@@ -243,9 +245,11 @@ def _graph_driver(container: Container, place: Place) -> dict[str, Any]:
     return {"Data": data, "Name": "overlay2"}
 
 
-def _network_settings(container: Container, network_ids: Mapping[str, str]) -> dict[str, Any]:
+def _network_settings(container: Container, network_ids: Mapping[str, str], links: Shown) -> dict[str, Any]:
     state = container.state
     networks = _networks(container, network_ids)
+    for name, network in networks.items():
+        network["Links"] = links.networks.get(name)
     first = _endpoint(state.endpoints.get("bridge"), "")
     return {
         "Bridge": "",
