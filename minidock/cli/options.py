@@ -193,10 +193,10 @@ def _host_config(options: Options, console: Sequence[int]) -> Json:
         Init=options["init"] or None,
         PortBindings=_port_bindings(options),
         PublishAllPorts=options["publish_all"] or None,
+        Links=list(options["link"]),
     )
     wanted |= {
         "NetworkMode": networking(options)[0],
-        "Links": list(options["link"]) or None,
         "AutoRemove": bool(options.get("rm")),
         "RestartPolicy": parsed("--restart", options["restart"], values.restart_policy),
         "ReadonlyRootfs": options["read_only"],
