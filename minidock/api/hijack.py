@@ -35,13 +35,16 @@ class Hijacked:
         self._release = release
 
     def upgrade(self, multiplexed: bool) -> tuple[socket.socket, bytes]:
-        """Answers 101, or 200 to a client that did not ask for an upgrade, and hands the socket over.
+        """Answers 101, or 200 to a client that did not ask for an upgrade, and hands the socket over."""
+        return self.take(self._head(multiplexed))
+
+    def take(self, answer: bytes) -> tuple[socket.socket, bytes]:
+        """Sends the answer, and hands the socket over with what the client sent early.
 
         One send, which must not block: nothing else is on its way on this connection, so the kernel has room for it.
         A client that is gone already is handed over too; whoever reads the socket finds out.
         """
         early = self._release()
-        answer = self._head(multiplexed)
         try:
             sent = self._sock.send(answer)
         except BlockingIOError:

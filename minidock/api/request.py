@@ -15,8 +15,8 @@ from urllib.parse import unquote_to_bytes
 
 from minidock.api import body, filters
 from minidock.api.errors import ProtocolError
+from minidock.api.hijack import Hijacked
 from minidock.api.response import JSON, ClientGone, Stream
-from minidock.engine.requests import Hijack
 from minidock.wire import times
 from minidock.wire.errors import InvalidArgument
 
@@ -39,7 +39,7 @@ class Exchange(Protocol):
     def follow(self) -> None:
         """Makes the client's hanging up cancel the handler."""
 
-    def hijack(self, upgrade: bool, version: tuple[int, int]) -> Hijack:
+    def hijack(self, upgrade: bool, version: tuple[int, int]) -> Hijacked:
         """The connection, ready to be given away."""
 
 
@@ -175,7 +175,7 @@ class Request:
         """From here on the end of input means that nobody listens any more, and cancels the handler."""
         self._exchange.follow()
 
-    def hijack(self) -> Hijack:
+    def hijack(self) -> Hijacked:
         """The connection, to be given away."""
         return self._exchange.hijack(b"upgrade" in self.headers, self.version)
 

@@ -78,6 +78,7 @@ ROUTES: tuple[Route, ...] = (
     Route("POST", "/containers/prune", upkeep.prune_containers),
     # containers: what comes out of them, what goes into them
     Route("POST", "/containers/{c}/attach", streams.attach),
+    Route("GET", "/containers/{c}/attach/ws", streams.attach_websocket),
     Route("POST", "/containers/{c}/wait", streams.wait),
     Route("GET", "/containers/{c}/logs", streams.logs),
     Route("POST", "/containers/{c}/resize", streams.resize),

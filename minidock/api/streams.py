@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import aclosing
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
 from minidock.api.filters import Filters
@@ -16,6 +17,7 @@ from minidock.api.hijack import stream_type
 from minidock.api.render import system as render
 from minidock.api.request import Request
 from minidock.api.response import Answer, dump
+from minidock.api.websocket import Handover
 from minidock.engine.requests import AttachRequest, Event, LogEntry, LogRequest
 from minidock.wire import detach, frames, times
 from minidock.wire.errors import InvalidArgument
@@ -32,17 +34,30 @@ _FUZZY_EVENTS = ("health_status", "exec_create", "exec_start")
 
 async def attach(engine: Engine, request: Request) -> None:
     """POST /containers/{c}/attach"""
-    container = engine.container(request.name)
-    wanted = AttachRequest(
+    engine.attach(request.name, _attach_request(engine, request), request.hijack())
+
+
+async def attach_websocket(engine: Engine, request: Request) -> None:
+    """GET /containers/{c}/attach/ws; before API 1.42 all streams, whatever was asked for"""
+    wanted = replace(_attach_request(engine, request), raw=True)
+    if request.version < (1, 42):
+        wanted = replace(wanted, stdin=True, stdout=True, stderr=True)
+    handover = Handover(request)
+    request.follow()  # the daemon's end is this one's, too
+    engine.attach(request.name, wanted, handover)
+    await handover.carry()
+
+
+def _attach_request(engine: Engine, request: Request) -> AttachRequest:
+    return AttachRequest(
         stdin=request.flag("stdin"),
         stdout=request.flag("stdout"),
         stderr=request.flag("stderr"),
         logs=request.flag("logs"),
         stream=request.flag("stream"),
         # Only a terminal's keys are watched for: in a pipe these bytes are data.
-        detach_keys=detach.parse(request.text("detachKeys")) if container.config.tty else b"",
+        detach_keys=detach.parse(request.text("detachKeys")) if engine.container(request.name).config.tty else b"",
     )
-    engine.attach(container.id, wanted, request.hijack())
 
 
 async def resize(engine: Engine, request: Request) -> Answer:

@@ -204,23 +204,28 @@ class Engine:
         if container.state.status is Status.PAUSED:
             raise Conflict(f"container {container.name} is paused, unpause the container before attach")
         check_not_restarting(container)
-        if request.logs:
-            raise NotImplemented("attach with logs=1: not there yet in minidock", "use logs, then attach")
-        tty = container.config.tty
-        sock, early = hijack.upgrade(multiplexed=not tty)
+        framed = not container.config.tty and not request.raw
+        sock, early = hijack.upgrade(multiplexed=framed)
         client = Client(
             sock,
             request.stdin and container.config.open_stdin,
-            request.stdout and request.stream,
-            request.stderr and request.stream,
-            not tty,
+            request.stdout,
+            request.stderr,
+            framed,
             request.detach_keys,
             early,
+            request.logs,
         )
-        if container.state.alive:
-            client.hand_to(live.running())
+        if not (client.stdin or client.stdout or client.stderr):
+            sock.close()
+        elif request.logs:
+            wanted = LogRequest(stdout=client.stdout, stderr=client.stderr)
+            entries = logs.read(self.log_path(container), wanted, alive=lambda: False)
+            live.waiting.read_out(client, entries, stay=request.stream)
+        elif request.stream:
+            live.waiting.join(client)
         else:
-            live.waiting.add(client)
+            sock.close()
         self._parts.events.container(container, "attach")
 
     def resize(self, reference: str, rows: int, columns: int) -> None:

@@ -171,6 +171,7 @@ class Lifecycle:
     def watch(self, container: Container, live: Live, monitor: Monitor) -> None:
         """From here on its end will be noticed; for a container just started and for one that was found running."""
         live.monitor = monitor
+        live.waiting.hand_to(monitor)
         live.finished = asyncio.Event()
         live.watcher = asyncio.get_running_loop().create_task(self._watch(container, live, monitor))
         if self.probe:
@@ -206,6 +207,7 @@ class Lifecycle:
             live.monitor.release()
             live.monitor.close()
             live.monitor = None
+            live.waiting.ended()
         if noted:  # else its exit record is for the next daemon to read
             remove_monitor_directory(parts.settings.monitor_directory(container.id))
         if oom:

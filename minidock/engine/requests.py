@@ -45,7 +45,10 @@ class Hijack(Protocol):
 
 @dataclass(frozen=True)
 class AttachRequest:
-    """The query of ``POST /containers/{id}/attach``. ``detach_keys``: the bytes, empty for none."""
+    """The query of ``POST /containers/{id}/attach``. ``detach_keys``: the bytes, empty for none.
+
+    ``logs``: what it has said so far comes first. ``raw``: without frames, also where there is no terminal.
+    """
 
     stdin: bool = False
     stdout: bool = False
@@ -53,6 +56,7 @@ class AttachRequest:
     logs: bool = False
     stream: bool = True
     detach_keys: bytes = b""
+    raw: bool = False
 
 
 @dataclass(frozen=True)

@@ -315,8 +315,15 @@ class FakeEngine:
 
     def attach(self, reference: str, request: AttachRequest, hijack: Hijack) -> None:
         one = self.container(reference)
+        framed = not one.config.tty and not request.raw
         self.note("attach", one.name, request)
-        self._echo(*hijack.upgrade(multiplexed=not one.config.tty), not one.config.tty)
+        sock, early = hijack.upgrade(multiplexed=framed)
+        self.attached = sock
+        self._echo(sock, early, framed)
+
+    def hang_up(self) -> None:
+        """What a monitor does when its container has ended."""
+        self.attached.shutdown(socket.SHUT_RDWR)
 
     def _echo(self, sock: socket.socket, early: bytes, framed: bool) -> None:
         """Stands for a monitor: says back what it hears, and ``bye`` at the end of input."""

@@ -34,15 +34,15 @@ def install(sink: Sink) -> None:
     """From here on every response of this process is told to ``sink``."""
     _record_answers(sink)
     _record_streams(sink)
-    upgrade = Hijacked.upgrade
+    take = Hijacked.take
 
-    def upgraded(self: Hijacked, multiplexed: bool) -> Any:
-        head = self._head(multiplexed).decode("latin-1")
-        kind = next(line[14:] for line in head.split("\r\n") if line.startswith("Content-Type: "))
-        sink(_about(_request.get(), int(head.split()[1]), kind))
-        return upgrade(self, multiplexed)
+    def taken(self: Hijacked, answer: bytes) -> Any:
+        status, *fields = answer.decode("latin-1").split("\r\n")
+        kind = next((line[14:] for line in fields if line.startswith("Content-Type: ")), "")
+        sink(_about(_request.get(), int(status.split()[1]), kind))
+        return take(self, answer)
 
-    Hijacked.upgrade = upgraded  # type: ignore[method-assign]
+    Hijacked.take = taken  # type: ignore[method-assign]
 
 
 def _record_answers(sink: Sink) -> None:

@@ -33,7 +33,7 @@ def test_clients_that_hang_up_are_let_go(said: bytes) -> None:
         before = open_files()
         for _ in range(50):
             ours, theirs = socket.socketpair()
-            waiting.add(client(ours))
+            waiting.join(client(ours))
             if said:
                 theirs.send(said)
                 await asyncio.sleep(0)
@@ -49,7 +49,7 @@ def test_a_client_that_sends_and_ends_its_input_is_kept_with_all_it_sent() -> No
         waiting = Waiting()
         before = open_files()
         ours, theirs = socket.socketpair()
-        waiting.add(client(ours))
+        waiting.join(client(ours))
         theirs.send(b"early")
         await asyncio.sleep(0.02)
         theirs.shutdown(socket.SHUT_WR)
