@@ -66,6 +66,9 @@ int walk_proc(struct walk *w);
 /* Replaces a host's /dev/null on fds 0 to 2 by the container's own. */
 int adopt_null(struct walk *w);
 
+/* "fd:N" as the fd that the daemon gave at spawn. */
+int parse_extra_fd(struct walk *w, const struct plan_field *f, int *fd);
+
 /* Parses a list such as "mnt,pid" into CLONE_NEW* flags. */
 int parse_namespaces(struct walk *w, const struct plan_field *f, uint64_t *flags);
 

@@ -10,6 +10,7 @@
  * Serves: the middle of a start's plan. Read next: path.c, steps_mask.c, mount_namespaces(7). */
 #include <fcntl.h>
 #include <linux/magic.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -191,4 +192,47 @@ int step_bind(struct walk *w, const struct plan_step *s)
     if (r < 0)
         return r;
     return sys_move_mount(tree, place) < 0 ? step_errno(w, target) : 0;
+}
+
+/* A detached copy of `path` as the process behind `pidfd` has it, and back home again. The path is resolved in its root
+ * and without magic links: it may have put a link to one of our fds there, which the kernel would not clone either. */
+static int clone_elsewhere(struct walk *w, int pidfd, const char *path)
+{
+    CLEANUP_FD int home = open("/proc/self/ns/mnt", O_RDONLY | O_CLOEXEC);
+    if (home < 0)
+        return step_errno(w, "/proc/self/ns/mnt");
+    if (setns(pidfd, CLONE_NEWNS) < 0)
+        return step_errno(w, "the donor's mount namespace");
+    CLEANUP_FD int tree = path_clone("/", path, 0);
+    if (setns(home, CLONE_NEWNS) < 0)
+        return step_errno(w, "the way back from the donor's mount namespace");
+    return tree < 0 ? step_fail(w, -tree, "%s of the donor", path) : steal_fd(&tree);
+}
+
+/* borrow: a mount of another container's, at the same place: /dev/shm for --ipc container:NAME.
+ * Why:   shared memory by name lives in files of /dev/shm, that by key in the ipc namespace; who shares the one means the
+ *        other. No path of the host leads to the donor's tmpfs, so the clone is made where it is seen: an fd can cross.
+ * Order: as bind; with the donor's ipc namespace joined before. Descriptors of ours are out of the donor's reach there: the
+ *        process is not dumpable and not in its pid namespace.
+ * See:   open_tree(2), setns(2), shm_overview(7).   Look: grep shm /proc/PID/mountinfo of both: one device number */
+int step_borrow(struct walk *w, const struct plan_step *s)
+{
+    const char *path = s->field[1].text;
+    struct mount_flags flags = {0};
+    int pidfd = -1;
+    int r = parse_extra_fd(w, &s->field[0], &pidfd);
+    if (r < 0)
+        return r;
+    if (w->pivoted)
+        return step_fail(w, EINVAL, "%s: this is the container's own view already", path);
+    CLEANUP_FD int place = open_target(w, path, true);
+    if (place < 0)
+        return place;
+    CLEANUP_FD int tree = clone_elsewhere(w, pidfd, path);
+    if (tree < 0)
+        return tree;
+    r = set_bind_flags(w, tree, &flags, path);
+    if (r < 0)
+        return r;
+    return sys_move_mount(tree, place) < 0 ? step_errno(w, path) : 0;
 }

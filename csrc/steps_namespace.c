@@ -44,7 +44,7 @@ int parse_namespaces(struct walk *w, const struct plan_field *f, uint64_t *flags
     return r == 0 ? 0 : step_fail(w, EINVAL, "malformed list of namespaces: %s", f->text);
 }
 
-static int parse_extra_fd(struct walk *w, const struct plan_field *f, int *fd)
+int parse_extra_fd(struct walk *w, const struct plan_field *f, int *fd)
 {
     uint64_t number;
     if (strncmp(f->text, "fd:", 3) != 0 || parse_number(f->text + 3, 1024, &number) < 0)

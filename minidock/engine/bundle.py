@@ -7,7 +7,7 @@ hosts, hostname and resolv.conf. Read next: runtime/plan.py, which turns the spe
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +26,7 @@ from minidock.runtime import paths
 from minidock.runtime.devices import DEFAULT_LINKS
 from minidock.runtime.spec import (
     Bind,
+    Borrowed,
     ExecSpec,
     Filesystem,
     Overlay,
@@ -71,7 +72,7 @@ def container_spec(container: Container, image: Image, place: Place) -> Spec:
         readonly_root=host.readonly_rootfs,
         hostname="" if host.uts_mode == "host" else config.hostname,
         domainname="" if host.uts_mode == "host" else config.domainname,
-        mounts=_mounts(container, directory),
+        mounts=(*_system_mounts(container, place), *_mounts(container, directory)),
         namespaces=namespaces.of(host, place.joins_network),
         devices=nodes,
         links=DEFAULT_LINKS,
@@ -145,6 +146,19 @@ def environment(config: Config, home: str, more: tuple[str, ...] = (), linked: t
     return tuple(merged.values())
 
 
+def _system_mounts(container: Container, place: Place) -> Iterator[Filesystem | Borrowed]:
+    """/proc, /dev, /sys and their like; /dev/shm is one's own, another container's, the host's (a bind), or none."""
+    host, own = container.host, {point.destination for point in container.definition.mounts}
+    donor = namespaces.ipc_donor(host, place.joins_network)
+    for mount in paths.default_mounts(mounts.shm_size(host), host.privileged):
+        if mount.target in own:
+            continue
+        if mount.target != "/dev/shm" or host.ipc_mode in ("private", "shareable"):
+            yield Filesystem(mount.fstype, mount.target, mount.flags, mount.options)
+        elif donor is not None:
+            yield Borrowed(donor, mount.target)
+
+
 def _mounts(container: Container, directory: Path) -> tuple[Filesystem | Bind, ...]:
     host = container.host
     own = {point.destination for point in container.definition.mounts}
@@ -153,15 +167,9 @@ def _mounts(container: Container, directory: Path) -> tuple[Filesystem | Bind, .
     generated = tuple(
         Bind(str(files / name), target, ("rprivate",)) for name, target in _GENERATED if target not in own
     )
-    system = tuple(
-        Filesystem(mount.fstype, mount.target, mount.flags, mount.options)
-        for mount in paths.default_mounts(mounts.shm_size(host), host.privileged)
-        if mount.target not in own and (mount.target != "/dev/shm" or host.ipc_mode not in ("none", "host"))
-    )
     if host.ipc_mode == "host" and "/dev/shm" not in own:
         generated += (Bind("/dev/shm", "/dev/shm", ("rprivate",)),)
     return (
-        *system,
         *mounts.tmpfs_mounts(host),
         *mounts.volume_filesystems(container.definition.mounts),
         *generated,

@@ -96,7 +96,7 @@ class Lifecycle:
                 settings.monitor_directory(container.id),
                 parts.monitor_binary,
                 encode(plan),
-                [*joined.fds, *namespaces.pid_donor(container.host, parts.containers, fds_of_start)],
+                [*joined.fds, *namespaces.donors(container.host, parts.containers, fds_of_start)],
                 parts.cgroups.monitors,
             )
             undo.callback(self._forget_monitor, container.id, monitor)

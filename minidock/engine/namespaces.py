@@ -1,7 +1,10 @@
 """Which namespaces a container does not have of its own: --pid, --ipc, --uts, --cgroupns.
 
 ``settle`` turns names into ids at create, ``check`` refuses what can't be or what docker refuses, ``of`` says what the
-start makes and joins, ``pid_donor`` gives the fd by which it joins. The network's is engine/endpoints.py's.
+start makes and joins, ``donors`` gives the fds by which it joins. The network's is engine/endpoints.py's.
+
+An ipc namespace has memory by key and by number, /dev/shm memory by name: they are shared together, the latter by the
+step ``borrow``. Everybody's is a tmpfs of its own mount namespace, so ``shareable`` is a permission and costs nothing.
 
 In another's pid namespace no process of the container is pid 1, so none of them ends with the first: that is what
 cgroup.kill at the end of a run is for (lifecycle.py). Read next: runtime/plan.py, namespaces(7).
@@ -17,22 +20,34 @@ from minidock.engine.config import Config, HostConfig
 from minidock.engine.containers import Containers
 from minidock.engine.requests import CreateRequest
 from minidock.runtime.spec import Namespaces
-from minidock.wire.errors import Conflict, InvalidArgument, NotFound, NotImplemented
+from minidock.wire.errors import Conflict, InvalidArgument, NotFound
 
 _CONTAINER = "container:"
+_UNSHARED = ("private", "none")
 _IPC_SYSCTLS = ("kernel.", "fs.mqueue.")
 
 
 def settle(request: CreateRequest, containers: Containers) -> CreateRequest:
-    """A create request with ``--pid container:NAME`` by its id. Raises InvalidArgument if there is none."""
-    mode = request.host.pid_mode
-    if not mode.startswith(_CONTAINER):
-        return request
+    """A create request with ``--pid`` and ``--ipc container:NAME`` by ids. Raises InvalidArgument if there is none."""
+    host = request.host
+    pid, ipc = _by_id("PID", host.pid_mode, containers), _by_id("IPC", host.ipc_mode, containers)
+    if ipc.startswith(_CONTAINER) and ipc != _CONTAINER:
+        donor = containers.resolve(ipc.removeprefix(_CONTAINER))
+        if donor.host.ipc_mode in _UNSHARED:
+            raise InvalidArgument(
+                f"joining IPC namespace of container: container {donor.id}: non-shareable IPC "
+                "(hint: use IpcMode:shareable for the donor container)"
+            )
+    return dataclasses.replace(request, host=dataclasses.replace(host, pid_mode=pid, ipc_mode=ipc))
+
+
+def _by_id(what: str, mode: str, containers: Containers) -> str:
+    if not mode.startswith(_CONTAINER) or mode == _CONTAINER:
+        return mode
     try:
-        other = containers.resolve(mode.removeprefix(_CONTAINER))
+        return _CONTAINER + containers.resolve(mode.removeprefix(_CONTAINER)).id
     except NotFound as error:  # not a 404: clients would take that for a missing image, and pull it
-        raise InvalidArgument(f"joining PID namespace of container: {error}") from None
-    return dataclasses.replace(request, host=dataclasses.replace(request.host, pid_mode=_CONTAINER + other.id))
+        raise InvalidArgument(f"joining {what} namespace of container: {error}") from None
 
 
 def check(config: Config, host: HostConfig) -> None:
@@ -46,8 +61,6 @@ def check(config: Config, host: HostConfig) -> None:
         named = what in ("PID mode", "IPC mode") and mode.startswith(_CONTAINER) and mode != _CONTAINER
         if mode not in known and not named:
             raise InvalidArgument(f"invalid {what}: {mode}")
-    if host.ipc_mode == "shareable" or host.ipc_mode.startswith(_CONTAINER):
-        raise NotImplemented(f"--ipc {host.ipc_mode}: not there yet in minidock", "--ipc host shares with the host")
     if host.uts_mode == "host":
         if config.hostname and not host.network_mode.startswith(_CONTAINER):
             raise InvalidArgument("conflicting options: hostname and the UTS mode")
@@ -59,30 +72,42 @@ def check(config: Config, host: HostConfig) -> None:
 
 
 def of(host: HostConfig, joins_network: bool) -> Namespaces:
-    """What a start makes and joins: fd 0 is the network's where there is one, the pid donor's follows."""
+    """What a start makes and joins: fd 0 is the network's where there is one, those of ``donors`` follow."""
+    joins_pid, ipc = host.pid_mode.startswith(_CONTAINER), ipc_donor(host, joins_network)
     shared = {
-        "pid": host.pid_mode == "host" or host.pid_mode.startswith(_CONTAINER),
-        "ipc": host.ipc_mode == "host",
+        "pid": host.pid_mode == "host" or joins_pid,
+        "ipc": host.ipc_mode == "host" or ipc is not None,
         "uts": host.uts_mode == "host",
     }
+    joined = [*([(0, "net")] if joins_network else []), *([(ipc, "ipc")] if ipc is not None else [])]
     return Namespaces(
         new=tuple(kind for kind in Namespaces().new if not shared.get(kind)),
         own_cgroup=host.cgroupns_mode != "host",
-        join=((0, "net"),) if joins_network else (),
-        pid_donor=int(joins_network) if host.pid_mode.startswith(_CONTAINER) else None,
+        join=tuple(joined),
+        pid_donor=int(joins_network) if joins_pid else None,
     )
 
 
-def pid_donor(host: HostConfig, containers: Containers, fds: AsyncExitStack) -> list[int]:
-    """The pidfd of the container whose processes are to be seen, closed with ``fds``; none for most containers."""
-    if not host.pid_mode.startswith(_CONTAINER):
-        return []
-    ident = host.pid_mode.removeprefix(_CONTAINER)
+def ipc_donor(host: HostConfig, joins_network: bool) -> int | None:
+    """The index of the pidfd of the container whose shared memory is to be seen, too; None for most containers."""
+    if not host.ipc_mode.startswith(_CONTAINER):
+        return None
+    return int(joins_network) + host.pid_mode.startswith(_CONTAINER)
+
+
+def donors(host: HostConfig, containers: Containers, fds: AsyncExitStack) -> list[int]:
+    """The pidfds of the containers of ``--pid`` and ``--ipc``, closed with ``fds``; none for most containers."""
+    modes = (("PID", host.pid_mode), ("IPC", host.ipc_mode))
+    return [_donor(what, mode, containers, fds) for what, mode in modes if mode.startswith(_CONTAINER)]
+
+
+def _donor(what: str, mode: str, containers: Containers, fds: AsyncExitStack) -> int:
+    ident = mode.removeprefix(_CONTAINER)
     other = containers.get(ident)
     if other is None:
         raise NotFound(f"No such container: {ident}")
     if not other.state.alive:
-        raise Conflict(f"cannot join PID of a non running container: {ident}")
+        raise Conflict(f"cannot join {what} of a non running container: {ident}")
     fd = os.dup(containers.live(other).running().pidfd)
     fds.callback(os.close, fd)
-    return [fd]
+    return fd

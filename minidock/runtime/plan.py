@@ -20,7 +20,7 @@ from dataclasses import dataclass
 
 from minidock.runtime import capabilities
 from minidock.runtime.device_bpf import compile_rules
-from minidock.runtime.spec import Bind, Directory, ExecSpec, Filesystem, Overlay, Process, Spec, Supervision
+from minidock.runtime.spec import Bind, Borrowed, Directory, ExecSpec, Filesystem, Overlay, Process, Spec, Supervision
 
 MAGIC = b"minidock-plan 1\n"
 _U32 = struct.Struct("<I")
@@ -69,7 +69,7 @@ def container_plan(spec: Spec) -> Plan:
         # A file tree of its own: nothing mounted from here on can be seen by the host, and nothing stays.
         *([step("private", *_propagation(spec))] if "mnt" in spec.namespaces.new else []),
         _root(spec.root),
-        *(_mount(mount) for mount in spec.mounts if isinstance(mount, Filesystem)),
+        *(_mount(mount) for mount in spec.mounts if isinstance(mount, Filesystem | Borrowed)),
         *(step("mknod", d.path, d.type, d.major, d.minor, f"{d.mode:o}", d.uid, d.gid) for d in spec.devices),
         *(step("symlink", to, path) for to, path in spec.links),
         # The user's mounts come last, so that they cover what is there and nothing covers them.
@@ -135,7 +135,9 @@ def _root(root: Overlay | Directory) -> Step:
     return step("overlay", root.target, root.base, ":".join(root.lowers), root.upper, root.work, options)
 
 
-def _mount(mount: Filesystem | Bind) -> Step:
+def _mount(mount: Filesystem | Bind | Borrowed) -> Step:
+    if isinstance(mount, Borrowed):
+        return step("borrow", f"fd:{mount.fd}", mount.target)
     if isinstance(mount, Bind):
         return step("bind", mount.source, mount.target, ",".join(mount.flags), *([mount.below] if mount.below else []))
     return step("mount", mount.fstype, mount.target, ",".join(mount.flags), ",".join(mount.options))

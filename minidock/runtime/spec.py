@@ -93,6 +93,14 @@ class Bind:
 
 
 @dataclass(frozen=True)
+class Borrowed:
+    """A mount of a container that runs, at the same place; ``fd``: the index of its pidfd among those of the spawn."""
+
+    fd: int
+    target: str
+
+
+@dataclass(frozen=True)
 class Namespaces:
     """linux.namespaces: which are made anew, and which are joined through an fd given at spawn (its index).
 
@@ -130,7 +138,7 @@ class Spec:
     readonly_root: bool = False
     hostname: str = ""
     domainname: str = ""
-    mounts: tuple[Filesystem | Bind, ...] = ()
+    mounts: tuple[Filesystem | Bind | Borrowed, ...] = ()
     namespaces: Namespaces = Namespaces()
     devices: tuple[DeviceNode, ...] = ()
     links: tuple[tuple[str, str], ...] = ()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -90,6 +91,57 @@ def test_shared_memory_by_ipc_mode(minidock: Cli) -> None:
         mark.unlink()
 
 
+@pytest.fixture
+def donor(minidock: Cli) -> Iterator[str]:
+    """A container whose shared memory others may join, with a letter in it."""
+    options = ("--network", "none", "--ipc", "shareable", "--shm-size", "3m", "--name", "donor")
+    minidock.ok("run", "-d", *options, "busybox", "sh", "-c", "echo hello > /dev/shm/letter; exec sleep 1049")
+    yield "donor"
+    for name in ("donor", "guest"):
+        minidock("rm", "-f", name)
+
+
+@pytest.mark.bridge
+def test_shared_memory_of_another_container(minidock: Cli, docker_cli: Cli, donor: str) -> None:
+    """By name (files of /dev/shm) and by key (the ipc namespace), both ways, and longer than the donor lives."""
+    namespace = minidock.ok("exec", donor, "readlink", "/proc/self/ns/ipc")
+    look = "cat /dev/shm/letter; readlink /proc/self/ns/ipc; df -k /dev/shm | awk 'END{print $2}'"
+    for client, network in ((minidock, "none"), (docker_cli, "bridge")):
+        command = ("run", "--rm", "--network", network, "--ipc", f"container:{donor}", "busybox", "sh", "-c", look)
+        assert client.ok(*command).split() == ["hello", namespace, "3072"]
+    assert "letter" not in minidock.ok(*RUN, "--ipc", "shareable", "busybox", "ls", "/dev/shm"), "it was not asked for"
+    both = ("--ipc", f"container:{donor}", "--pid", f"container:{donor}", "--network", f"container:{donor}")
+    minidock.ok(
+        "run", "-d", "--name", "guest", *both, "busybox", "sh", "-c", "echo back >/dev/shm/answer; exec sleep 1050"
+    )
+    eventually(lambda: minidock("exec", donor, "cat", "/dev/shm/answer").out == "back\n", "the guest's answer")
+    assert minidock.ok("exec", "guest", "readlink", "/proc/self/ns/ipc") == namespace
+    assert minidock.ok("inspect", "-f", "{{.HostConfig.IpcMode}}", "guest").startswith("container:")
+    grand = minidock.ok(*RUN, "--ipc", "container:guest", "busybox", "cat", "/dev/shm/answer")
+    assert grand == "back", "what was joined can be joined in turn"
+
+
+def test_shared_memory_outlives_its_donor_and_not_its_users(minidock: Cli, donor: str) -> None:
+    minidock.ok(
+        "run", "-d", "--name", "guest", "--network", "none", "--ipc", f"container:{donor}", "busybox", "sleep", "1050"
+    )
+    minidock.ok("rm", "-f", donor)
+    assert minidock.ok("exec", "guest", "cat", "/dev/shm/letter") == "hello"
+    minidock.ok("kill", "guest")
+    result = minidock("start", "guest")
+    assert result.code == 1 and "No such container" in result.err
+    minidock.ok("run", "-d", "--network", "none", "--name", donor, "--ipc", "shareable", "busybox", "sleep", "1051")
+
+
+def test_who_may_not_be_joined_is_not(minidock: Cli, donor: str) -> None:
+    minidock.ok("run", "-d", "--name", "guest", "--network", "none", "busybox", "sleep", "1050")
+    result = minidock(*RUN, "--ipc", "container:guest", "busybox", "true")
+    assert result.code == 125 and "non-shareable IPC (hint: use IpcMode:shareable" in result.err
+    minidock.ok("kill", donor)
+    result = minidock(*RUN, "--ipc", f"container:{donor}", "busybox", "true")
+    assert result.code == 125 and "cannot join IPC of a non running container" in result.err
+
+
 def test_the_host_s_name(minidock: Cli) -> None:
     script = ("busybox", "sh", "-c", "hostname; cat /etc/hostname")
     assert set(minidock.ok(*RUN, "--uts", "host", *script).split()) == {os.uname().nodename}
@@ -101,7 +153,7 @@ def test_the_host_s_name(minidock: Cli) -> None:
         (["--pid", "private"], "invalid PID mode: private"),
         (["--pid", "container:nobody"], "No such container: nobody"),
         (["--ipc", "container:"], "invalid IPC mode: container:"),
-        (["--ipc", "shareable"], "not there yet"),
+        (["--ipc", "container:nobody"], "No such container: nobody"),
         (["--uts", "other"], "invalid UTS mode: other"),
         (["--cgroupns", "other"], "invalid cgroup namespace mode: other"),
         (["--uts", "host", "-h", "box"], "conflicting options: hostname and the UTS mode"),

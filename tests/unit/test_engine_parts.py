@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 from pathlib import Path
 
 import pytest
 
 from minidock.db import Database
-from minidock.engine import create
+from minidock.engine import create, namespaces
 from minidock.engine.config import Config, HostConfig, LogConfig, PortBinding, RestartPolicy
 from minidock.engine.containers import Containers
 from minidock.engine.events import MEMORY, Events
@@ -17,7 +18,7 @@ from minidock.engine.requests import CreateRequest, Event, WaitResult
 from minidock.engine.waits import Waits
 from minidock.image.model import Image, ImageConfig
 from minidock.wire import names, times
-from minidock.wire.errors import Ambiguous, Conflict, Error, InvalidArgument, NotFound, NotImplemented, ServerError
+from minidock.wire.errors import Ambiguous, Conflict, Error, InvalidArgument, NotFound, ServerError
 
 
 def test_events_replay_what_is_kept_and_go_on() -> None:
@@ -186,7 +187,7 @@ def test_the_image_fills_in_what_is_open() -> None:
         (Config(cmd=("x",)), HostConfig(oom_score_adj=2000), InvalidArgument),
         (Config(cmd=("x",)), HostConfig(auto_remove=True, restart_policy=RestartPolicy("always")), InvalidArgument),
         (Config(cmd=("x",)), HostConfig(port_bindings={"80/tcp": (PortBinding("::x", "80"),)}), InvalidArgument),
-        (Config(cmd=("x",)), HostConfig(ipc_mode="shareable"), NotImplemented),
+        (Config(cmd=("x",)), HostConfig(ipc_mode="shared"), InvalidArgument),
         (Config(cmd=("x",), hostname="a"), HostConfig(uts_mode="host"), InvalidArgument),
         (Config(cmd=("x",)), HostConfig(pid_mode="hosts"), InvalidArgument),
     ],
@@ -199,3 +200,13 @@ def test_what_create_refuses(config: Config, host: HostConfig, error: type[Error
 def test_random_names_are_names() -> None:
     for _ in range(100):
         assert names.check_name(names.random_name())
+
+
+def test_each_donor_of_a_namespace_has_a_descriptor_of_its_own() -> None:
+    """fd 0 is the network's where there is one; then --pid's container, then --ipc's."""
+    both = HostConfig(pid_mode="container:a", ipc_mode="container:b")
+    found = namespaces.of(both, True)
+    assert (found.join, found.pid_donor) == (((0, "net"), (2, "ipc")), 1)
+    assert not {"pid", "ipc"} & set(found.new)
+    found = namespaces.of(dataclasses.replace(both, pid_mode=""), False)
+    assert (found.join, found.pid_donor) == (((0, "ipc"),), None)
