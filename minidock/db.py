@@ -1,8 +1,9 @@
 """The database: everything durable that minidock knows, in one SQLite file with one writer, the daemon.
 
-Tables here, their meaning in the modules that own them: containers (engine), images, tags, digests and layers (image),
-networks and leases (network), volumes (engine). A row of a container is its *intent*: it is written before the first
-kernel object of that container exists, so that whatever a crash leaves behind can be told and undone.
+Tables and versions in schema.py, the tables' meaning in the modules that own them: containers (engine), images, tags,
+digests and layers (image), networks and leases (network), volumes (engine). A row of a container is its *intent*: it is
+written before the first kernel object of that container exists, so that whatever a crash leaves behind can be told and
+undone.
 
 Write-ahead logging makes a commit atomic, and a crash of the daemon loses none. Whether it also survives a power cut is
 each transaction's choice: a durable one is synced to the disk before it returns (``synchronous=FULL``), the others are
@@ -12,89 +13,59 @@ none of them runs. See: https://www.sqlite.org/wal.html and pragma.html#pragma_s
 
 from __future__ import annotations
 
+import logging
 import os
 import sqlite3
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from minidock.schema import MIGRATIONS, SCHEMA, VERSION
 from minidock.wire.errors import ServerError
 
-SCHEMA_VERSION = 1
-
-SCHEMA = """
-CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL);
-
-CREATE TABLE containers (
-    id      TEXT PRIMARY KEY,
-    name    TEXT NOT NULL UNIQUE,
-    image   TEXT NOT NULL,              -- image id, so that an image in use is not removed
-    created INTEGER NOT NULL,           -- nanoseconds since the epoch
-    config  TEXT NOT NULL,              -- what was asked for, as JSON (engine/config.py)
-    state   TEXT NOT NULL               -- where it stands, as JSON (engine/model.py)
-);
-
-CREATE TABLE images (
-    id      TEXT PRIMARY KEY,           -- sha256 of the config
-    config  BLOB NOT NULL,              -- the config's bytes as they were digested
-    size    INTEGER NOT NULL,           -- bytes of all layers, unpacked
-    removed INTEGER NOT NULL DEFAULT 0  -- by `rmi -f`, and kept for stopped containers only
-);
-CREATE TABLE tags    (reference TEXT PRIMARY KEY, image TEXT NOT NULL REFERENCES images(id), tagged INTEGER NOT NULL);
-CREATE TABLE digests (reference TEXT PRIMARY KEY, image TEXT NOT NULL REFERENCES images(id));
-CREATE TABLE layers  (
-    chain_id TEXT PRIMARY KEY,
-    diff_id  TEXT NOT NULL,
-    parent   TEXT,
-    size     INTEGER NOT NULL,          -- bytes of its files
-    blob     TEXT NOT NULL              -- digest of the blob that it was unpacked from, kept as long as the layer
-);
-CREATE TABLE manifests (                -- manifests and indexes that were pulled or loaded, to be pushed as they came
-    digest TEXT NOT NULL,
-    image  TEXT NOT NULL REFERENCES images(id),
-    root   TEXT NOT NULL,               -- digest of the document that led to it, itself or an index
-    PRIMARY KEY (digest, image)
-);
-
-CREATE TABLE networks (
-    id      TEXT PRIMARY KEY,
-    name    TEXT NOT NULL UNIQUE,
-    driver  TEXT NOT NULL,
-    bridge  TEXT NOT NULL,
-    address TEXT NOT NULL,              -- the gateway with its prefix, 172.30.0.1/16
-    created INTEGER NOT NULL,
-    settings TEXT NOT NULL DEFAULT '{}' -- a user's network as JSON (engine/network_requests.py)
-);
-CREATE TABLE leases (
-    network   TEXT NOT NULL REFERENCES networks(id),
-    address   TEXT NOT NULL,
-    container TEXT NOT NULL,
-    endpoint  TEXT NOT NULL,
-    mac       TEXT NOT NULL,
-    address6  TEXT NOT NULL DEFAULT '', -- of a network with IPv6
-    PRIMARY KEY (network, address),
-    UNIQUE (network, container)
-);
-
-CREATE TABLE volumes (
-    name      TEXT PRIMARY KEY,
-    created   INTEGER NOT NULL,
-    anonymous INTEGER NOT NULL,
-    labels    TEXT NOT NULL,            -- JSON object
-    options   TEXT NOT NULL DEFAULT '{}' -- of the driver local: type, o, device, as a JSON object
-);
-"""
-
-_ADDED = (("leases", "address6", "TEXT NOT NULL DEFAULT ''"),)
-"""Columns that a database of an earlier minidock may be without: table, column, what it is."""
+log = logging.getLogger(__name__)
 
 Row = sqlite3.Row
 
 
 class WriteFailed(ServerError):
     """The disk is full or broken; nothing was changed."""
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _version(connection: sqlite3.Connection) -> int:
+    return int(connection.execute("PRAGMA user_version").fetchone()[0])
+
+
+def _refuse_newer(path: Path) -> None:
+    """What a later minidock wrote is looked at without the right to write, and left as it is."""
+    if not path.exists() or path.stat().st_size == 0:
+        return
+    version = 0
+    with suppress(sqlite3.Error):  # damaged: what is wrong with it is told below
+        looking = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
+        try:
+            version = _version(looking)
+        finally:
+            looking.close()
+    _check_known(path, version)
+
+
+def _check_known(path: Path, version: int) -> None:
+    if version > VERSION:
+        raise ServerError(
+            f"open {path}: schema version {version}, this minidock knows {VERSION}",
+            "run the minidock version that wrote it, or give another --data-root",
+        )
 
 
 def _unreadable(path: Path, why: str) -> ServerError:
@@ -110,6 +81,7 @@ class Database:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._lock = threading.RLock()
+        _refuse_newer(path)
         flags = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         os.close(flags)
         self._connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
@@ -130,25 +102,50 @@ class Database:
             raise _unreadable(self.path, "; ".join(found).replace("\n", " "))
 
     def _prepare(self) -> None:
-        version = self._connection.execute("PRAGMA user_version").fetchone()[0]
-        if version == SCHEMA_VERSION:
-            return self._add_columns()
-        if version != 0:
-            raise ServerError(
-                f"open {self.path}: schema version {version}, this minidock knows {SCHEMA_VERSION}",
-                "run the minidock version that wrote it, or give another --data-root",
-            )
-        with self.transaction():
-            for statement in SCHEMA.split(";\n"):
-                if statement.strip():
-                    self._connection.execute(statement)
-            self._connection.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
+        """Makes the tables, or brings those of an earlier version up to this one."""
+        version = _version(self._connection)
+        _check_known(self.path, version)
+        if version == 0:
+            with self.transaction() as connection:
+                for statement in SCHEMA.split(";\n"):
+                    if statement.strip():
+                        connection.execute(statement)
+                connection.execute(f"PRAGMA user_version={VERSION}")
+        elif version < VERSION:
+            try:
+                self._migrate(version)
+            except (sqlite3.Error, OSError) as error:
+                self._connection.close()
+                what = f"migrate {self.path} from schema version {version} to {VERSION}: {error}"
+                raise ServerError(what, "nothing was changed: make room, or run the minidock version before") from error
 
-    def _add_columns(self) -> None:
-        for table, column, declaration in _ADDED:
-            names = [row["name"] for row in self._connection.execute(f"PRAGMA table_info({table})")]
-            if names and column not in names:
-                self._connection.execute(f"ALTER TABLE {table} ADD COLUMN {column} {declaration}")
+    def _migrate(self, version: int) -> None:
+        """All steps or none, after a copy of the file as it was: ``minidock.db.v1`` holds what version 1 had."""
+        copy = self.path.with_name(f"{self.path.name}.v{version}")
+        self._copy_to(copy)
+        with self.transaction() as connection:
+            for target in range(version + 1, VERSION + 1):
+                MIGRATIONS[target](connection)
+            connection.execute(f"PRAGMA user_version={VERSION}")
+        log.info("%s: schema version %s is now %s; the file as it was is %s", self.path, version, VERSION, copy)
+
+    def _copy_to(self, path: Path) -> None:
+        """The whole database as one file, durable when this returns; what has the name already goes."""
+        half = path.with_name(f"{path.name}.tmp")
+        half.unlink(missing_ok=True)
+        os.close(os.open(half, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+        try:
+            copy = sqlite3.connect(half)
+            try:
+                self._connection.backup(copy)
+            finally:
+                copy.close()
+            _sync(half)
+            half.rename(path)
+            _sync(path.parent)
+        except BaseException:
+            half.unlink(missing_ok=True)
+            raise
 
     @contextmanager
     def transaction(self, durable: bool = True) -> Iterator[sqlite3.Connection]:

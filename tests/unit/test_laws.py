@@ -22,7 +22,8 @@ RANKS = {"cli": 2, "client": 1}
 RANKS |= {"daemon": 9, "api": 8, "engine": 7}
 RANKS |= {"image": 6, "network": 6, "cgroup": 6, "runtime": 6, "linux": 5, "_shim": 4}
 CLIENT_SIDE = {"cli", "client"}
-SHARED = {"wire", "db", "__init__"}
+STORE = {"db", "schema"}
+SHARED = {"wire", *STORE, "__init__"}
 
 # What is never called in minidock/, and why.
 BANNED_CALLS = {
@@ -54,7 +55,7 @@ def room(path: Path) -> str:
 
 def may_import(importer: str, imported: str) -> bool:
     if imported in SHARED or importer == imported:
-        return imported != "db" or importer not in CLIENT_SIDE
+        return imported not in STORE or importer not in CLIENT_SIDE
     if importer in SHARED or (importer in CLIENT_SIDE) != (imported in CLIENT_SIDE):
         return False
     return RANKS[importer] > RANKS[imported]

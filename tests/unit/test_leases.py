@@ -170,6 +170,7 @@ def test_a_database_from_before_ipv6_is_read_and_goes_on(tmp_path: Path) -> None
     old.execute(sql, (str(GATEWAY),))
     lease = Leases(old, "net", GATEWAY).claim(container(1))
     old.execute("ALTER TABLE leases DROP COLUMN address6")
+    old.execute("PRAGMA user_version=1")
     old.close()
     new = Database(tmp_path / "minidock.db")
     assert Leases(new, "net", GATEWAY).all() == {container(1): lease}
