@@ -54,7 +54,7 @@ class Connections:
             self._add_host(container, endpoint)
             self._write_resolv_conf(container)
             self._endpoints.publish(container, "connect", {network.name: endpoint})
-            await self._parts.ports.follow(container, self._endpoints.ways(endpoints))
+            await self._parts.ports.follow(container, self._endpoints.bridged(self._endpoints.ways(endpoints)))
 
     async def _plug_live(
         self, container: Container, network: NetworkRecord, wish: EndpointWish, pidfd: int
@@ -68,6 +68,7 @@ class Connections:
             await self._endpoints.resolvers.update(container, [*container.state.endpoints, network.name], pidfd)
         except BaseException:
             await asyncio.to_thread(self._endpoints.release_one, container, network)
+            await asyncio.to_thread(self._endpoints.take_interfaces, container, network, taken)
             raise
         return endpoint
 
@@ -90,6 +91,8 @@ class Connections:
             endpoints = dict(container.state.endpoints)
             endpoint = endpoints.pop(network.name, None)
             if endpoint:
+                kept = {end.interface for end in endpoints.values()}
+                await asyncio.to_thread(self._endpoints.take_interfaces, container, network, kept)
                 await asyncio.to_thread(self._endpoints.release_one, container, network)
                 await asyncio.to_thread(veth.route, live.running().pidfd, self._endpoints.gateways(endpoints))
                 self._drop_host(container, endpoint)
@@ -98,7 +101,7 @@ class Connections:
                 await self._endpoints.resolvers.update(container, list(endpoints), live.running().pidfd)
                 self._write_resolv_conf(container)
                 self._endpoints.publish(container, "disconnect", {network.name: endpoint})
-                await self._parts.ports.follow(container, self._endpoints.ways(endpoints))
+                await self._parts.ports.follow(container, self._endpoints.bridged(self._endpoints.ways(endpoints)))
 
     # ---- the files in /etc of a container that runs -----------------------------------------------------------------
 

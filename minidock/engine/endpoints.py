@@ -19,12 +19,13 @@ from minidock.engine import network_requests
 from minidock.engine.config import EndpointWish
 from minidock.engine.model import Container, EndpointRecord
 from minidock.engine.names import Resolvers
-from minidock.engine.network_requests import NetworkRecord
+from minidock.engine.network_requests import LANS, NetworkRecord
 from minidock.engine.networks import Networks
 from minidock.engine.parts import Parts
 from minidock.engine.refill import Refill
 from minidock.engine.wishes import SHARED
-from minidock.network import user, veth
+from minidock.network import lan, user, veth
+from minidock.network.lan import Lan
 from minidock.network.leases import Lease, Leases, Wish
 from minidock.network.ready import Ready
 from minidock.network.sandbox import Endpoint, Sandbox, isolated_netns
@@ -112,7 +113,10 @@ class Endpoints:
         async with self._networks.changing:
             self._networks.raised(network)
             lease = await self._with_room(lambda: self._claim(container, network, wish))
-        end = await asyncio.to_thread(user.plug, spec, lease, interface, namespace)
+        if isinstance(spec, Lan):
+            end = await asyncio.to_thread(lan.plug, spec, lease, interface, namespace)
+        else:
+            end = await asyncio.to_thread(user.plug, spec, lease, interface, namespace)
         return _record(network.name, end)
 
     def _claim(self, container: Container, network: NetworkRecord, wish: EndpointWish) -> Lease:
@@ -139,13 +143,20 @@ class Endpoints:
         six = [end for end in open_ones if end.address6]
         return {version: ends[0] for version, ends in ((4, open_ones), (6, six)) if ends}
 
-    def gateways(self, endpoints: Mapping[str, EndpointRecord]) -> dict[int, IPv4Address | IPv6Address | None]:
-        """The default routes that a container is to have, None for none, by IP version."""
-        ways = self.ways(endpoints)
-        return {
-            4: IPv4Address(ways[4].gateway) if 4 in ways else None,
-            6: IPv6Address(ways[6].gateway6) if 6 in ways else None,
-        }
+    def bridged(self, ways: dict[int, EndpointRecord]) -> dict[int, EndpointRecord]:
+        """Those by which ports can be published: a container beside the host needs none."""
+        return {version: way for version, way in ways.items() if self._networks.find(way.network).driver == "bridge"}
+
+    def gateways(self, endpoints: Mapping[str, EndpointRecord]) -> dict[int, IPv4Address | IPv6Address | str | None]:
+        """The default routes that a container is to have, None for none, by IP version: a gateway or an interface."""
+        found: dict[int, IPv4Address | IPv6Address | str | None] = {4: None, 6: None}
+        for version, way in self.ways(endpoints).items():
+            spec = self._networks.raised(self._networks.find(way.network))
+            by_interface = isinstance(spec, Lan) and spec.routed
+            found[version] = (
+                way.interface if by_interface else ip_address(way.gateway if version == 4 else way.gateway6)
+            )
+        return found
 
     def release(self, container_id: str) -> None:
         """Unplugs a container from everything and gives its addresses back; blocking, idempotent."""
@@ -159,6 +170,11 @@ class Endpoints:
         for row in self._parts.db.query(sql, (network.id, container.id)):
             self._unplug(network.id, container.id, row["endpoint"])
 
+    def take_interfaces(self, container: Container, network: NetworkRecord, keep: set[str]) -> None:
+        """What a container beside the host has of it is in its own namespace alone, so it is taken from there."""
+        if network.driver in LANS:
+            lan.remove_others(self._parts.containers.live(container).running().pidfd, keep)
+
     def _unplug(self, network_id: str, container_id: str, endpoint_id: str) -> None:
         """Order: the cable before the lease, so that no address is given out while its last owner answers to it."""
         user.unplug(endpoint_id)
@@ -169,7 +185,8 @@ class Endpoints:
         """``connect`` or ``disconnect``, an event for each endpoint."""
         self.resolvers.directory.forget()
         for name, endpoint in endpoints.items():
-            attributes = {"container": container.id, "name": name, "type": "bridge"}
+            driver = next((network.driver for network in self._networks.all() if network.id == endpoint.network_id), "")
+            attributes = {"container": container.id, "name": name, "type": driver or "bridge"}
             self._parts.events.publish("network", action, endpoint.network_id, attributes)
 
     async def adopt(self) -> None:
@@ -193,6 +210,7 @@ class Endpoints:
             network = next((one for one in self._networks.all() if one.id == leases[endpoint]), None)
             if network:
                 self.release_one(container, network)
+                self.take_interfaces(container, network, {end.interface for end in container.state.endpoints.values()})
         return {name: end for name, end in container.state.endpoints.items() if end.endpoint_id in leases}
 
     def members(self, network: NetworkRecord) -> dict[str, tuple[Container, EndpointRecord | None]]:

@@ -86,7 +86,7 @@ class Lifecycle:
             linked = links.hosts(container, parts.containers)
             bundle.write_etc_files(container, directory, joined.endpoints, self._host_gateway(), linked)
             undo.push_async_callback(self._unpublish, container)
-            await parts.ports.publish(container, self._endpoints.ways(joined.endpoints))
+            await parts.ports.publish(container, self._endpoints.bridged(self._endpoints.ways(joined.endpoints)))
             bundle.forget_volatile(directory)
             variables = links.environment(container, parts.containers)
             place = bundle.Place(settings, parts.images, cgroup, parts.accounts, bool(joined.fds), variables)

@@ -16,11 +16,17 @@ from minidock.engine.config import AddressWish, EndpointWish
 from minidock.engine.ipam import Ipam, inside, pool_of
 from minidock.engine.model import Container
 from minidock.network.firewall import Policy
+from minidock.network.lan import IPVLAN_MODES, MACVLAN_MODES, Lan
 from minidock.network.user import UserBridge
 from minidock.wire.errors import Forbidden, InvalidArgument, NotFound, NotImplemented
 from minidock.wire.names import NAME, short_id
 
 PREDEFINED = ("bridge", "host", "none")
+LANS = {
+    "macvlan": (MACVLAN_MODES, "bridge", "requested macvlan mode '{}' is not valid, 'bridge' mode is the default"),
+    "ipvlan": (IPVLAN_MODES, "l2", "requested ipvlan mode '{}' is not valid, 'ipvlan_mode=l2' is the default"),
+}
+"""The drivers that put containers beside the host: their modes, the default one, Docker's words for any other."""
 BRIDGE_NAME = "com.docker.network.bridge.name"
 _ICC = "com.docker.network.bridge.enable_icc"
 _MASQUERADE = "com.docker.network.bridge.enable_ip_masquerade"
@@ -68,6 +74,7 @@ class NetworkRecord:
     options: dict[str, str] = field(default_factory=dict)
     ipam_options: dict[str, str] | None = None
     labels: dict[str, str] = field(default_factory=dict)
+    parent: str = ""  # of the drivers in LANS: an interface of the host
     subnet6: str = ""
     gateway6: str = ""
     chosen6: bool = False
@@ -89,10 +96,13 @@ class NetworkRecord:
         """The same for IPv6, where the network has it."""
         return IPv6Interface(f"{self.gateway6}/{IPv6Network(self.subnet6).prefixlen}") if self.subnet6 else None
 
-    def kernel(self) -> UserBridge:
+    def kernel(self) -> UserBridge | Lan:
         """What the kernel is to have for it."""
-        policy = Policy(self.internal, _option(self.options, _ICC, True), _option(self.options, _MASQUERADE, True))
         mtu = int(self.options.get(_MTU) or 0)
+        if self.driver in LANS:
+            mode = lan_mode(self.driver, self.options)
+            return Lan(self.id, self.driver, self.parent, mode, self.address, self.address6, mtu)
+        policy = Policy(self.internal, _option(self.options, _ICC, True), _option(self.options, _MASQUERADE, True))
         return UserBridge(self.id, self.bridge, self.address, policy, mtu, self.address6)
 
 
@@ -106,9 +116,9 @@ def check(request: NetworkRequest) -> None:
         raise InvalidArgument(f"invalid network name ({request.name}), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed")
     if request.driver in ("host", "null"):
         raise Forbidden(f'only one instance of "{request.driver}" network is allowed')
-    if request.driver in ("macvlan", "ipvlan", "overlay"):
-        raise NotImplemented(f"networks of the driver {request.driver}: not there yet in minidock", "driver bridge")
-    if request.driver not in ("", "default", "bridge"):
+    if request.driver == "overlay":
+        raise NotImplemented("networks of the driver overlay are a part of Swarm", "driver bridge, macvlan or ipvlan")
+    if request.driver not in ("", "default", "bridge", *LANS):
         raise NotFound(
             f'could not find plugin {request.driver} in v1 plugin registry: plugin "{request.driver}" not found'
         )
@@ -120,6 +130,26 @@ def check(request: NetworkRequest) -> None:
     for version in (4, 6):
         pool_of(ipam.config or (), version)
     _check_options(request.options or {})
+    if request.driver in LANS:
+        _check_lan(request.driver, request.options or {})
+
+
+def _check_lan(driver: str, options: dict[str, str]) -> None:
+    lan_mode(driver, options)
+    if options.get("ipvlan_flag", "bridge") != "bridge":
+        raise NotImplemented(f"ipvlan_flag={options['ipvlan_flag']}: not there in minidock", "leave it out for bridge")
+    parent = options.get("parent", "")
+    if parent and not _INTERFACE.fullmatch(parent):
+        raise InvalidArgument(f"invalid parent interface {parent!r}", "such as -o parent=eth0 or -o parent=eth0.10")
+
+
+def lan_mode(driver: str, options: dict[str, str]) -> str:
+    """A key of the driver's modes. Raises InvalidArgument."""
+    modes, default, words = LANS[driver]
+    mode = options.get(f"{driver}_mode") or default
+    if mode not in modes:
+        raise InvalidArgument(words.format(mode), f"one of {', '.join(modes)}")
+    return mode
 
 
 def _check_options(options: dict[str, str]) -> None:

@@ -17,13 +17,15 @@ from typing import Any
 from minidock.engine import codec, ipam
 from minidock.engine.network_requests import (
     BRIDGE_NAME,
+    LANS,
     PREDEFINED,
     NetworkRecord,
     NetworkRequest,
     check,
 )
 from minidock.engine.parts import Parts
-from minidock.network import user
+from minidock.network import lan, user
+from minidock.network.lan import Lan
 from minidock.network.pools import Pools, parse
 from minidock.network.user import UserBridge
 from minidock.wire import names, times
@@ -38,7 +40,7 @@ class Networks:
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
         self._own: dict[str, NetworkRecord] = {}
-        self._up: dict[str, UserBridge] = {}
+        self._up: dict[str, UserBridge | Lan] = {}
         self._why_not: dict[str, str] = {}
         self.mark = f"minidock {parts.settings.instance}"
         self._pools = Pools(parts.settings.instance, [parse(text) for text in parts.settings.address_pools])
@@ -53,12 +55,25 @@ class Networks:
         """Raises every network, as the daemon's start asks for; blocking. One that can't be raised keeps the others
         from nothing.
         """
-        for ident, found in user.up_all([record.kernel() for record in self._own.values()], self.mark).items():
+        specs = [record.kernel() for record in self._own.values()]
+        raised: dict[str, UserBridge | Lan | Error] = {}
+        raised |= user.up_all([spec for spec in specs if isinstance(spec, UserBridge)], self.mark)
+        for spec in specs:
+            if isinstance(spec, Lan):
+                raised[spec.network_id] = self._raise_lan(spec)
+        for ident, found in raised.items():
             if isinstance(found, Error):
                 self._why_not[ident] = str(found)
                 log.error("network %s is not available: %s", self._own[ident].name, found)
             else:
                 self._up[ident] = found
+
+    def _raise_lan(self, spec: Lan) -> Lan | Error:
+        try:
+            lan.up(spec, self.mark)
+        except Error as error:
+            return error
+        return spec
 
     # ---- what there is
 
@@ -115,8 +130,8 @@ class Networks:
             raise NotFound(f"network {reference} not found")
         return found[0]
 
-    def raised(self, network: NetworkRecord) -> UserBridge:
-        """A bridge network as the kernel has it. Raises Unavailable with the reason where it could not be made."""
+    def raised(self, network: NetworkRecord) -> UserBridge | Lan:
+        """A network as the kernel has it. Raises Unavailable with the reason where it could not be made."""
         if network.name == "bridge":
             bridge = self._parts.the_bridge()
             return UserBridge(bridge.network_id, bridge.name, bridge.gateway, mtu=bridge.mtu, gateway6=bridge.gateway6)
@@ -128,17 +143,25 @@ class Networks:
     # ---- coming and going
 
     async def create(self, request: NetworkRequest) -> NetworkRecord:
-        """A new bridge network. Raises Forbidden where its addresses or its bridge are another's."""
+        """A new network. Raises Forbidden where its addresses, its bridge or its parent are another's."""
         check(request)
-        self._parts.the_bridge()
+        if request.driver not in LANS:
+            self._parts.the_bridge()
         async with self.changing:
             self._check_free(request)
             record = await asyncio.to_thread(self._record, request)
-            row = (record.id, record.name, record.driver, record.bridge, str(record.address), record.created)
+            row = (
+                record.id,
+                record.name,
+                record.driver,
+                record.bridge or record.parent,
+                str(record.address),
+                record.created,
+            )
             sql = "INSERT INTO networks (id, name, driver, bridge, address, created, settings) VALUES (?,?,?,?,?,?,?)"
             await asyncio.to_thread(self._parts.db.execute, sql, (*row, json.dumps(codec.encode(record))))
             try:
-                self._up[record.id] = await asyncio.to_thread(user.up, record.kernel(), self.mark)
+                self._up[record.id] = await asyncio.to_thread(self._raise, record)
             except BaseException:
                 await asyncio.to_thread(self._forget, record)
                 raise
@@ -146,11 +169,20 @@ class Networks:
         self.publish(record, "create")
         return record
 
+    def _raise(self, record: NetworkRecord) -> UserBridge | Lan:
+        spec = record.kernel()
+        if isinstance(spec, UserBridge):
+            return user.up(spec, self.mark)
+        lan.up(spec, self.mark)
+        return spec
+
     def _check_free(self, request: NetworkRequest) -> None:
-        bridge = (request.options or {}).get(BRIDGE_NAME)
+        bridge, parent = (request.options or {}).get(BRIDGE_NAME), (request.options or {}).get("parent")
         for other in self.all():
             if other.name == request.name:
                 raise Conflict(f"network with name {request.name} already exists")
+            if parent and other.parent == parent and request.driver in LANS:
+                raise Forbidden(f"network {other.name} is already using parent interface {parent}", "another -o parent")
             if bridge and other.bridge == bridge:
                 raise Forbidden(
                     f"cannot create network {request.name} ({bridge}): conflicts with network {other.id} "
@@ -160,11 +192,13 @@ class Networks:
     def _record(self, request: NetworkRequest) -> NetworkRecord:
         """The request with what it leaves open. Blocking: it looks at the host's routes."""
         ident, options = names.new_id(), request.options or {}
+        beside = request.driver in LANS
         return NetworkRecord(
             id=ident,
             name=request.name,
-            driver="bridge",
-            bridge=options.get(BRIDGE_NAME) or user.bridge_name(ident),
+            driver=request.driver if beside else "bridge",
+            bridge="" if beside else options.get(BRIDGE_NAME) or user.bridge_name(ident),
+            parent=(options.get("parent") or lan.dummy_name(ident)) if beside else "",
             created=times.now(),
             internal=request.internal,
             attachable=request.attachable,
@@ -182,7 +216,7 @@ class Networks:
         taken = {ip_network(text): name for text, name in texts.items() if text}
         wanted = ipam.subnet(pool)
         if wanted is not None:
-            _check_subnet(wanted, taken)
+            _check_subnet(wanted, taken, beside=request.driver in LANS)
         chosen = wanted or self._free_subnet(version, taken)
         part = ipam.ip_range(pool, chosen)
         fields = {
@@ -217,7 +251,10 @@ class Networks:
         self.publish(record, "destroy")
 
     def _forget(self, record: NetworkRecord) -> None:
-        user.down(record.bridge, self.mark)
+        if record.parent:
+            lan.down(record.parent, self.mark)
+        else:
+            user.down(record.bridge, self.mark)
         self._parts.db.execute("DELETE FROM networks WHERE id = ?", (record.id,))
 
     async def prune(self, wanted: Callable[[NetworkRecord], bool]) -> list[str]:
@@ -244,8 +281,9 @@ class Networks:
         self._parts.events.publish("network", action, network.id, shown)
 
 
-def _check_subnet(wanted: ipam.Network, taken: Mapping[ipam.Network, str]) -> None:
-    routes = user.host_routes() if wanted.version == 4 else user.host_routes6()
+def _check_subnet(wanted: ipam.Network, taken: Mapping[ipam.Network, str], beside: bool) -> None:
+    """``beside``: the network is one that the host is on, so it may well have a route there."""
+    routes = [] if beside else user.host_routes() if wanted.version == 4 else user.host_routes6()
     clash = next((other for other in taken if other.overlaps(wanted)), None)
     route = next((route for route in routes if route.subnet_of(wanted)), None)  # type: ignore[arg-type]
     if clash is not None or route is not None:

@@ -74,6 +74,7 @@ _RTN_UNICAST = 1
 _RTPROT_BOOT = 3
 
 _IFA_F_NODAD = 2
+_LINK_SCOPE = 253
 
 _FAMILIES = {4: socket.AF_INET, 6: socket.AF_INET6}
 Address = IPv4Address | IPv6Address
@@ -244,6 +245,11 @@ def new_address(index: int, interface: Interface) -> Request:
 def default_route(gateway: Address, replace: bool = False) -> Request:
     """ip route add (or replace) default via …"""
     return Request(RTM_NEWROUTE, rtmsg, _default(gateway.version), [("RTA_GATEWAY", str(gateway))], True, replace)
+
+
+def default_route_by(index: int, version: int) -> Request:
+    """ip route replace default dev …"""
+    return Request(RTM_NEWROUTE, rtmsg, {**_default(version), "scope": _LINK_SCOPE}, [("RTA_OIF", index)], True, True)
 
 
 def no_default_route(version: int = 4) -> Request:

@@ -76,12 +76,12 @@ def _plug(port: Port, endpoint: Endpoint) -> Sandbox:
             host.request(pair)
         undo.callback(host.request, netlink.delete_link(port.name))
         ways = (endpoint.gateway, endpoint.gateway6)
-        _configure(endpoint, *(netlink.default_route(way) for way in ways if way))
+        configure(endpoint, *(netlink.default_route(way) for way in ways if way))
         undo.pop_all()
     return Sandbox(fd, endpoint)
 
 
-def _configure(endpoint: Endpoint, *routes: Request) -> None:
+def configure(endpoint: Endpoint, *routes: Request) -> None:
     """Inside the sandbox. The route comes last: its gateway must be reachable by the address before it."""
     index = socket.if_nametoindex(endpoint.interface)
     addresses = [netlink.new_address(index, endpoint.address)]
@@ -111,21 +111,25 @@ def _plug_into(port: Port, endpoint: Endpoint, namespace: int) -> None:
         undo.callback(host.request, netlink.delete_link(port.name))
         if port.isolated:
             host.request(netlink.isolate(port.name))
-        _configure(endpoint)
+        configure(endpoint)
         undo.pop_all()
 
 
-def route(namespace: int, ways: Mapping[int, Address | None]) -> None:
-    """Sets a sandbox's default routes, by IP version, or takes them away. ``namespace`` as for ``plug_into``."""
+def route(namespace: int, ways: Mapping[int, Address | str | None]) -> None:
+    """Sets a sandbox's default routes, by IP version, to a gateway or just by an interface, or takes them away.
+    ``namespace`` as for ``plug_into``.
+    """
 
     def work() -> None:
         shim.setns(namespace, CLONE_NEWNET)
         with Netlink() as inside:
-            for version, gateway in ways.items():
-                if gateway is not None:
-                    inside.request(netlink.default_route(gateway, replace=True))
-                else:
+            for version, way in ways.items():
+                if way is None:
                     _no_route(inside, version)
+                elif isinstance(way, str):
+                    inside.request(netlink.default_route_by(socket.if_nametoindex(way), version))
+                else:
+                    inside.request(netlink.default_route(way, replace=True))
 
     in_thread(work)
 

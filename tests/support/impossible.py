@@ -10,6 +10,7 @@ IMPOSSIBLE: dict[str, str] = {
     "apparmor": "AppArmor is built into the kernel and switched on at boot, or it is not",
     "compose_2": "Debian 12 has it not; it comes from the next Debian, which a machine may not reach",
     "docker_cli_28": "no Debian package has it, and what a machine may load from elsewhere is not ours to say",
+    "macvlan": "it is a module of the kernel, which no package that a test may install brings",
     "ipv6": "IPv6 is built into the kernel and not switched off at boot, or it is not there",
     "cap_sys_resource": "a sandbox may withhold CAP_SYS_RESOURCE even from root, and what is withheld cannot be taken",
 }

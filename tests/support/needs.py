@@ -26,7 +26,7 @@ def _root() -> str | None:
     return None if os.geteuid() == 0 else "needs root"
 
 
-def _in_namespace(flags: str, script: str) -> str | None:
+def in_namespace(flags: str, script: str) -> str | None:
     """None if the shell script succeeds in new namespaces, else its last line of error."""
     if lacks := _root():
         return lacks
@@ -39,7 +39,7 @@ def _in_namespace(flags: str, script: str) -> str | None:
 
 def _overlay() -> str | None:
     script = "mkdir l u w m; mount -t overlay -o lowerdir=l,upperdir=u,workdir=w none m"
-    lacks = _in_namespace("-m", script)
+    lacks = in_namespace("-m", script)
     return lacks and f"no overlay mount here: {lacks}"
 
 
@@ -52,7 +52,7 @@ def _bridge() -> str | None:
         nft 'add chain inet t c { type nat hook postrouting priority 100; }'
         nft add rule inet t c masquerade
     """
-    lacks = _in_namespace("-n", script)
+    lacks = in_namespace("-n", script)
     return lacks and f"no bridge with veth and nftables masquerade here: {lacks}"
 
 
@@ -64,8 +64,13 @@ def _ipv6() -> str | None:
         nft 'add chain ip6 t c { type nat hook postrouting priority 100; }'
         nft add rule ip6 t c masquerade
     """
-    lacks = _in_namespace("-n", script)
+    lacks = in_namespace("-n", script)
     return lacks and f"no IPv6 with nftables masquerade here: {lacks}"
+
+
+def _macvlan() -> str | None:
+    lacks = in_namespace("-n", "ip link add v0 type veth; ip link add link v0 name m0 type macvlan mode bridge")
+    return lacks and f"no macvlan here: {lacks}"
 
 
 def _program(name: str) -> Callable[[], str | None]:
@@ -146,6 +151,7 @@ NEEDS: dict[str, tuple[str, Callable[[], str | None]]] = {
     "root": ("root", _root),
     "overlay": ("overlay mounts, as root", _overlay),
     "ipv6": ("IPv6 and its nftables in a network namespace, as root", _ipv6),
+    "macvlan": ("macvlan interfaces in a network namespace, as root", _macvlan),
     "bridge": ("bridges, veth pairs and nftables in a network namespace, as root", _bridge),
     "cgroup2": ("a writable cgroup v2 tree, with or without controllers", _cgroup2),
     "docker_cli": ("the real docker CLI", _program("docker")),

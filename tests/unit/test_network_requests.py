@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from ipaddress import IPv4Address, IPv4Network, IPv6Network, ip_address, ip_network
+import struct
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Network, ip_address, ip_network
 from typing import Any
 
 import pytest
@@ -13,7 +14,10 @@ from minidock.engine.codec import decode
 from minidock.engine.config import EndpointWish
 from minidock.engine.ipam import IpamPool
 from minidock.engine.network_requests import NetworkRecord, NetworkRequest
+from minidock.linux.netlink import ifinfmsg
 from minidock.network import firewall, pools
+from minidock.network.lan import Lan, new_interface, vlan_of
+from minidock.network.sandbox import Endpoint
 from minidock.wire.errors import Error, Forbidden, InvalidArgument, NotImplemented, Unavailable
 
 NET = IPv4Network("10.5.0.0/24")
@@ -31,7 +35,11 @@ def request(**keys: Any) -> NetworkRequest:
         ({"Name": "host"}, Forbidden, "predefined host network"),
         ({"Name": "a b"}, InvalidArgument, "invalid network name"),
         ({"Driver": "host"}, Forbidden, 'only one instance of "host"'),
-        ({"Driver": "macvlan"}, NotImplemented, "macvlan"),
+        ({"Driver": "overlay"}, NotImplemented, "overlay"),
+        ({"Driver": "macvlan", "Options": {"macvlan_mode": "l2"}}, InvalidArgument, "macvlan mode 'l2' is not valid"),
+        ({"Driver": "ipvlan", "Options": {"ipvlan_mode": "bridge"}}, InvalidArgument, "ipvlan mode 'bridge' is not"),
+        ({"Driver": "ipvlan", "Options": {"ipvlan_flag": "vepa"}}, NotImplemented, "ipvlan_flag=vepa"),
+        ({"Driver": "macvlan", "Options": {"parent": "a b"}}, InvalidArgument, "parent interface"),
         ({"Ingress": True}, NotImplemented, "Swarm"),
         ({"IPAM": {"Config": [{"Subnet": "10.1.0.0/16"}, {"Subnet": "10.2.0.0/16"}]}}, InvalidArgument, "one IPv4"),
         ({"Options": {"com.docker.network.driver.mtu": "12"}}, InvalidArgument, "mtu"),
@@ -169,3 +177,35 @@ def test_the_rules_of_an_internal_network_let_nothing_pass() -> None:
     both = firewall.ruleset("br-x", [NET, IPv6Network("fd00:5::/64")])
     assert 'ip saddr 10.5.0.0/24 oifname != "br-x" masquerade' in both
     assert 'ip6 saddr fd00:5::/64 oifname != "br-x" masquerade' in both
+
+
+def test_an_interface_beside_the_host_is_born_in_the_container_s_namespace() -> None:
+    """What the kernel is asked: the parent by its index here, the namespace by an fd, the mode by its number."""
+    end = Endpoint("n", "e", "eth0", "02:42:0a:05:00:02", IPv4Interface("10.5.0.2/24"), IPv4Address("10.5.0.1"))
+    for driver, mode, number in (
+        ("macvlan", "bridge", 4),
+        ("macvlan", "private", 1),
+        ("ipvlan", "l2", 0),
+        ("ipvlan", "l3s", 2),
+    ):
+        lan = Lan("n", driver, "lan0", mode, IPv4Interface("10.5.0.1/24"), mtu=1400)
+        data = new_interface(lan, end, 7, 9).encode(0, 1)
+        sent = ifinfmsg(data)
+        sent.decode()
+        assert (sent.get_attr("IFLA_IFNAME"), sent.get_attr("IFLA_LINK"), sent.get_attr("IFLA_NET_NS_FD")) == (
+            "eth0",
+            7,
+            9,
+        )
+        assert sent.get_attr("IFLA_MTU") == 1400
+        about = sent.get_attr("IFLA_LINKINFO")
+        assert about.get_attr("IFLA_INFO_KIND") == driver
+        assert struct.pack("=HH" if driver == "ipvlan" else "=HI", 1, number) in data
+        assert sent.get_attr("IFLA_ADDRESS") == (end.mac if driver == "macvlan" else None), "ipvlan shares the parent's"
+
+
+def test_names_of_vlans() -> None:
+    assert vlan_of("eth0.10") == ("eth0", 10) and vlan_of("br.x.4094") == ("br.x", 4094)
+    for name in ("eth0", "eth0.", "eth0.0", "eth0.4095", ".5"):
+        with pytest.raises(InvalidArgument):
+            vlan_of(name)
