@@ -18,7 +18,8 @@ _SAME: dict[str, dict[str, tuple[str, ...]]] = {
         "attach": ("attach", "start"),
         "container": ("kill", "pause", "rename", "restart", "rm", "stop", "top", "unpause", "wait"),
         "files": ("diff", "export"),
-        **{name: (name,) for name in ("create", "exec", "inspect", "logs", "port", "run", "stats", "update")},
+        "distribution": ("commit",),
+        **{name: (name,) for name in ("cp", "create", "exec", "inspect", "logs", "port", "run", "stats", "update")},
     },
     "image": {
         "image": ("import", "load", "pull", "tag"),

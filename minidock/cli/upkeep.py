@@ -18,6 +18,7 @@ from minidock.wire.units import decimal_size
 COLUMNS = ("Type", "TotalCount", "Active", "Size", "Reclaimable")
 HEADINGS = dict(zip(COLUMNS, ("TYPE", "TOTAL", "ACTIVE", "SIZE", "RECLAIMABLE"), strict=True))
 _CONTAINERS, _NETWORKS = "all stopped containers", "all networks not used by at least one container"
+_VOLUMES = "all anonymous volumes not used by at least one container"
 _DANGLING = "all dangling images"
 _UNUSED = "all images without at least one container associated to them"
 
@@ -57,16 +58,21 @@ def image_prune_command(all: bool, filters: Sequence[str], force: bool) -> None:
 
 @verb("prune")
 @flag("-a", "--all", help="Remove all unused images not just dangling ones")
+@flag("--volumes", help="Prune anonymous volumes")
 @_flags
-def system_prune_command(all: bool, filters: Sequence[str], force: bool) -> None:
+def system_prune_command(all: bool, volumes: bool, filters: Sequence[str], force: bool) -> None:
     """Remove unused data"""
     wanted = filter_map(filters)
     if not force:
-        parts = (_CONTAINERS, _NETWORKS, _UNUSED if all else _DANGLING)
+        parts = (_CONTAINERS, _NETWORKS, *[_VOLUMES] * volumes, _UNUSED if all else _DANGLING)
         agree(":\n" + "".join(f"  - {part}\n" for part in parts), "system prune")
     daemon = Upkeep(client())
     size = _containers(daemon, wanted)
     _deleted("Networks", daemon.prune("networks", wanted).get("NetworksDeleted") or ())
+    if volumes:
+        done = daemon.prune("volumes", wanted)
+        _deleted("Volumes", done.get("VolumesDeleted") or ())
+        size += int(done["SpaceReclaimed"])
     _total(size + _images(daemon, wanted, all))
 
 

@@ -135,6 +135,10 @@ def check_host(host: HostConfig) -> None:
         raise NotImplemented("--memory-swappiness: cgroup v2 has no such setting", "limit swap by --memory-swap")
     if host.runtime not in ("minidock", "runc"):
         raise InvalidArgument(f"unknown or invalid runtime name: {host.runtime}")
+    if host.volume_driver not in ("", "local"):
+        raise InvalidArgument(
+            f'error looking up volume plugin {host.volume_driver}: plugin "{host.volume_driver}" not found'
+        )
     _check_log(host.log_config)
     rights.check(host)
     mounts.shm_size(host)

@@ -55,6 +55,13 @@ def test_system_prune_adds_up(wasteful: FakeDaemon, minidock: Minidock) -> None:
     assert [r.path for r in wasteful.requests] == ["/containers/prune", "/networks/prune", "/images/prune"]
 
 
+def test_system_prune_takes_volumes_when_asked(wasteful: FakeDaemon, minidock: Minidock) -> None:
+    wasteful.on("POST", "/volumes/prune", {"VolumesDeleted": ["a"], "SpaceReclaimed": 3})
+    said = minidock("system", "prune", "--volumes", stdin="y\n").stdout
+    assert "  - all anonymous volumes not used" in said and "Deleted Volumes:\na\n" in said
+    assert said.endswith("Total reclaimed space: 1.02kB\n") and "/volumes/prune" in [r.path for r in wasteful.requests]
+
+
 def df() -> dict[str, Any]:
     image = {"Id": ID, "RepoTags": ["busybox:latest"], "Created": 1, "Size": 3000, "SharedSize": 1000, "Containers": 1}
     unused = {**image, "RepoTags": ["old:1"], "Containers": 0}
