@@ -32,6 +32,7 @@ FIGURES = pytest.StashKey[list[figures.Row]]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # nohup ignores it, and what ignores it hands that on to its children
     for name, (meaning, _) in needs.NEEDS.items():
         config.addinivalue_line("markers", f"{name}: needs {meaning}")
     config.addinivalue_line("markers", "cgroup(*controllers): needs a cgroup v2 with these controllers, as root")

@@ -132,8 +132,8 @@ class World:
     def listen(self, netns: int) -> socket.socket:
         return self._opened(inside(netns, lambda: socket.create_server(("0.0.0.0", 80))))
 
-    def connect(self, netns: int, address: str) -> socket.socket:
-        return self._opened(inside(netns, lambda: socket.create_connection((address, 80), timeout=1)))
+    def connect(self, netns: int, address: str, timeout: float = 15) -> socket.socket:
+        return self._opened(inside(netns, lambda: socket.create_connection((address, 80), timeout=timeout)))
 
     def _opened(self, opened: socket.socket) -> socket.socket:
         self._undo.callback(opened.close)
@@ -339,7 +339,7 @@ def test_the_world_sees_the_hosts_address(world: World) -> None:
     # The control: without masquerade the outside has no way to answer.
     world.host.run("nft", "flush", "chain", "inet", "minidock-minidock0", "postrouting")
     with pytest.raises(TimeoutError):
-        world.connect(sandbox.netns_fd, "192.0.2.9")
+        world.connect(sandbox.netns_fd, "192.0.2.9", timeout=1)
 
 
 def test_neighbours_of_the_host_can_not_route_into_the_bridge(world: World) -> None:
@@ -348,7 +348,7 @@ def test_neighbours_of_the_host_can_not_route_into_the_bridge(world: World) -> N
     world.listen(sandbox.netns_fd)
     world.outside.run("ip", "route", "add", "172.30.0.0/16", "via", "192.0.2.1")
     with pytest.raises(TimeoutError):
-        world.connect(world.outside_fd, "172.30.0.2")
+        world.connect(world.outside_fd, "172.30.0.2", timeout=1)
     world.host.run("nft", "flush", "chain", "inet", "minidock-minidock0", "forward")
     world.connect(world.outside_fd, "172.30.0.2")
 
