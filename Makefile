@@ -28,7 +28,7 @@ test-slow: setup-test ## the fault and load tests with their full counts (takes 
 lint: setup-test ## ruff, mypy --strict, clang-format; shellcheck and actionlint where they are
 	@scripts/lint.sh
 
-bench: setup-test ## run, exec and ps against docker, podman and crun where they are installed: ratios of one run
+bench: setup-test ## against docker, podman and crun where they are installed, as ratios of one run
 	@scripts/bench.sh $(ARGS)
 
 install: setup ## install system-wide: /usr/local/lib/minidock, the commands, the systemd units

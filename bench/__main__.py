@@ -1,11 +1,11 @@
-"""Measures run, exec and ps of every engine that is installed, in one interleaved run, and prints one table.
+"""Measures every engine that is installed, in one interleaved run, and prints one table.
 
-    python -m bench [--rounds N] [--running N]        (as root; `make bench ARGS='--rounds 30'`)
+    python -m bench [--rounds N] [--only verbs,images,…]        (as root; `make bench ARGS='--rounds 30'`)
 
 Absolute times belong to the machine and to the moment: only the ratios are claims. So each round measures every command
 of every engine once, in an order shuffled anew, and what is compared is the median over the rounds. `python -c pass` is
 measured beside them as the floor of anything written in Python. Everything runs in namespaces and folders of its own
-and is removed at the end. Read next: peers.py (the engines), stand.py (the ground they stand on).
+and is removed at the end. Read next: peers.py (the engines), rows.py, stand.py (the ground they stand on).
 """
 
 from __future__ import annotations
@@ -13,36 +13,16 @@ from __future__ import annotations
 import argparse
 import os
 import random
-import subprocess
 import sys
-import time
-from collections.abc import Sequence
+from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass, field
-from statistics import median
 
-from bench import peers
-from bench.peers import Measured
+from bench import images, network, peers, streams
+from bench.peers import NotHereError, Peer
+from bench.rows import FailedError, Measured, Row
 from bench.stand import Stand
 
-
-@dataclass
-class Row:
-    """One command of one engine, and how long each round of it took, in milliseconds."""
-
-    measured: Measured
-    times: list[float] = field(default_factory=list)
-
-    @property
-    def median(self) -> float:
-        return median(self.times)
-
-
-def once(command: Sequence[str]) -> tuple[float, int]:
-    """Milliseconds of wall clock from spawn to exit, and the exit code."""
-    began = time.perf_counter()
-    code = subprocess.call(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    return (time.perf_counter() - began) * 1000, code
+GROUPS = ("verbs", "images", "attach", "parallel", "network")
 
 
 def measure(measured: list[Measured], rounds: int) -> list[Row]:
@@ -50,45 +30,88 @@ def measure(measured: list[Measured], rounds: int) -> list[Row]:
     for number in range(rounds):
         print(f"\rround {number + 1} of {rounds} ", end="", file=sys.stderr, flush=True)
         for row in random.sample(rows, len(rows)):
-            row.times.append(once(row.measured.command)[0])
+            row.measured.before()
+            try:
+                row.figures.append(row.measured.sample())
+            except FailedError as error:
+                print(f"failed once: {row.measured.engine}, {row.measured.what}: {error}")
     print("\r" + " " * 30 + "\r", end="", file=sys.stderr)
-    return rows
+    return [row for row in rows if row.figures]
 
 
 def works(measured: Measured) -> bool:
-    """Runs it once, to warm up; a command that fails is left out, with a word about it."""
-    done = subprocess.run(measured.command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        last = (done.stderr.strip().splitlines() or ["no word about it"])[-1]
-        print(f"left out: {measured.engine}, {measured.what}: exit code {done.returncode}: {last}")
-    return done.returncode == 0
+    """Takes it once, to warm up; what fails is left out, with a word about it."""
+    measured.before()
+    try:
+        measured.sample()
+    except FailedError as error:
+        print(f"left out: {measured.engine}, {measured.what}: {error}")
+        return False
+    return True
 
 
 def table(rows: list[Row]) -> str:
     """For each kind of command its engines, the peer that the ratios refer to first."""
-    lines = [f"{'':34}{'median ms':>10}{'fastest':>9}{'slowest':>9}{'ratio':>8}"]
+    lines = [f"{'':34}{'median':>10}{'least':>9}{'most':>9}{'ratio':>8}"]
     for what in dict.fromkeys(row.measured.what for row in rows):
         group = [row for row in rows if row.measured.what == what]
         base = group[0].median
-        lines.append(f"{what}   (ratio to {group[0].measured.engine})")
+        lines.append(f"{what}, {group[0].measured.unit}   (ratio to {group[0].measured.engine})")
         for row in group:
-            figures = f"{row.median:10.1f}{min(row.times):9.1f}{max(row.times):9.1f}{row.median / base:8.2f}"
+            figures = f"{row.median:10.1f}{min(row.figures):9.1f}{max(row.figures):9.1f}{row.median / base:8.2f}"
             lines.append(f"  {row.measured.engine:32}{figures}")
     return "\n".join(lines)
 
 
+def long_rows(options: argparse.Namespace, found: list[Peer], stand: Stand, stack: ExitStack) -> list[Measured]:
+    """What takes seconds a time: images, streams, many at once, throughput."""
+    goods: list[images.Goods] = []
+
+    def of_images(peer: Peer, stand: Stand, stack: ExitStack) -> list[Measured]:
+        goods[:] = goods or [images.Goods(stand, stack, options.files, options.size)]
+        return images.rows(peer, goods[0])
+
+    makers: dict[str, Callable[[Peer, Stand, ExitStack], list[Measured]]] = {
+        "images": of_images,
+        "attach": streams.attach,
+        "parallel": streams.at_once,
+        "network": lambda peer, stand, stack: network.rows(peer, found.index(peer), stand, stack),
+    }
+    measured = []
+    for group in (group for group in makers if group in options.only):
+        for peer in found:
+            try:
+                measured += makers[group](peer, stand, stack)
+            except (NotHereError, RuntimeError, AssertionError) as error:
+                print(f"left out: {peer.name}, {group}: {error}")
+    return measured
+
+
+def ordered(measured: list[Measured]) -> list[Measured]:
+    """By what is compared, in the order of the first of each."""
+    order = list(dict.fromkeys(each.what for each in measured))
+    return sorted(measured, key=lambda each: order.index(each.what))
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="bench", description="run, exec and ps against docker, podman and crun")
+    parser = argparse.ArgumentParser(prog="bench", description="minidock against docker, podman and crun")
     parser.add_argument("--rounds", type=int, default=15, help="how often each command is measured (default 15)")
-    parser.add_argument("--running", type=int, default=10, help="containers that run while ps is measured (default 10)")
+    parser.add_argument("--long-rounds", type=int, default=5, help="and each that takes seconds (default 5)")
+    parser.add_argument("--running", type=int, default=50, help="containers that run while ps is measured (default 50)")
+    parser.add_argument("--files", type=int, default=9000, help="files of the image that is pulled (default 9000)")
+    parser.add_argument("--size", type=int, default=20_000, help="bytes of each of them (default 20000)")
+    parser.add_argument("--only", default=",".join(GROUPS), help=f"some of {','.join(GROUPS)}")
     options = parser.parse_args()
+    options.only = options.only.split(",")
     if os.geteuid() != 0:
         raise SystemExit("bench: needs root (make bench uses sudo)")
     with ExitStack() as stack:
         stand = stack.enter_context(Stand())
-        measured = [each for engine in peers.ENGINES for each in peers.ready(engine, stand, stack, options.running)]
-        order = list(dict.fromkeys(each.what for each in measured))
-        rows = measure(sorted(measured, key=lambda each: order.index(each.what)), options.rounds)
+        found = [peer for engine in peers.ENGINES if (peer := peers.ready(engine, stand, stack))]
+        rows = measure(ordered(long_rows(options, found, stand, stack)), options.long_rounds)
+        if "verbs" in options.only:
+            measured = [row for peer in found for row in peers.verbs(peer, stand, stack, options.running)]
+            rows += measure(ordered([*measured, *peers.crun(stand), *peers.floor()]), options.rounds)
         print(table(rows))
 
 

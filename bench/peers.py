@@ -1,8 +1,8 @@
 """The engines: how each is made ready, and the commands that are measured on it.
 
-An engine is a function that takes the stand and an exit stack (onto which it puts its clean-up) and returns a client:
-the command line to which `run --rm busybox true` can be added. An engine that is not installed says so and is left out;
-nothing is installed for a measurement. Read next: stand.py.
+An engine is a function that takes the stand and an exit stack (onto which it puts its clean-up) and returns a Peer,
+with a client: the command line to which `run --rm busybox true` can be added. An engine that is not installed says so
+and is left out; nothing is installed for a measurement. Read next: stand.py; images.py, streams.py, network.py.
 """
 
 from __future__ import annotations
@@ -15,31 +15,42 @@ import sys
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
+from pathlib import Path
 
+from bench.rows import Measured, nothing, quietly, timed
 from bench.stand import Stand
 from tests.support.daemon import ARCHIVES, Daemon
 from tests.support.wait import eventually
 
-RUN, RUN_NONE, EXEC, PS, FLOOR = (
+RUN, RUN_NONE, EXEC, PS, MEMORY, FLOOR = (
     "run --rm busybox true",
     "run --rm --network none busybox true",
     "exec C true",
     "ps",
+    "memory of the idle daemon, RSS",
     "the floor",
 )
 
 
 class NotHereError(Exception):
-    """An engine that is not installed, or does not start here."""
+    """An engine or a tool that is not installed, or does not start here."""
 
 
 @dataclass(frozen=True)
-class Measured:
-    """A command of an engine; `what` is the group that it is compared within."""
+class Peer:
+    """An engine that is up: its client, the way into its network, and what all its containers' names begin with.
 
-    what: str
-    engine: str
-    command: list[str]
+    `remove` are the arguments that end containers and remove them, without waiting for those that don't heed SIGTERM;
+    `settle` waits for what it deletes behind the scenes; `memory` is what its daemon takes while idle, in MB.
+    """
+
+    name: str
+    client: list[str]
+    prefix: str
+    enter: list[str]
+    remove: tuple[str, ...] = ("rm", "-f")
+    settle: Callable[[], None] = nothing
+    memory: float = 0
 
 
 @dataclass(frozen=True)
@@ -49,37 +60,54 @@ class Engine:
     name: str
     program: str
     hint: str
-    prepare: Callable[[Stand, ExitStack, int], list[Measured]]
+    prepare: Callable[[Stand, ExitStack], Peer]
 
 
-def ready(engine: Engine, stand: Stand, stack: ExitStack, running: int) -> list[Measured]:
-    """The commands to measure, with the engine up and `running` containers in it; none if it is not here."""
+def ready(engine: Engine, stand: Stand, stack: ExitStack) -> Peer | None:
+    """The engine, up and with busybox in it; None if it is not here."""
     try:
         if not shutil.which(engine.program):
             raise NotHereError(f"not installed ({engine.hint})")
-        return engine.prepare(stand, stack, running)
+        return engine.prepare(stand, stack)
     except (NotHereError, RuntimeError, AssertionError) as error:
         print(f"left out: {engine.name}: {error}")
-        return []
+        return None
+
+
+def verbs(peer: Peer, stand: Stand, stack: ExitStack, running: int) -> list[Measured]:
+    """run, exec and ps, with so many containers running."""
+    _fill(peer, running, stack)
+    rows = _verbs(peer.name, peer.client, peer.prefix, running)
+    if peer.name == "minidock" and shutil.which("docker"):
+        rows += _verbs("the docker CLI on minidockd", ["docker", *peer.client[1:]], peer.prefix, running)
+    if peer.memory:
+        rows.append(Measured(MEMORY, peer.name, lambda: peer.memory, unit="MB"))
+    return rows
+
+
+def _resident(*pids: int) -> float:
+    """Megabytes of memory that processes hold, what they share counted for each."""
+    pages = sum(int(Path(f"/proc/{pid}/statm").read_text().split()[1]) for pid in pids)
+    return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
 
 
 def _verbs(engine: str, client: list[str], prefix: str, running: int) -> list[Measured]:
     return [
-        Measured(RUN, engine, [*client, *RUN.split()]),
-        Measured(RUN_NONE, engine, [*client, *RUN_NONE.split()]),
-        Measured(EXEC, engine, [*client, "exec", f"{prefix}0", "true"]),
-        Measured(f"{PS}, with {running} running", engine, [*client, "ps"]),
+        Measured(RUN, engine, timed([*client, *RUN.split()])),
+        Measured(RUN_NONE, engine, timed([*client, *RUN_NONE.split()])),
+        Measured(EXEC, engine, timed([*client, "exec", f"{prefix}0", "true"])),
+        Measured(f"{PS}, with {running} running", engine, timed([*client, "ps"])),
     ]
 
 
-def _fill(client: list[str], prefix: str, running: int, stack: ExitStack) -> None:
+def _fill(peer: Peer, running: int, stack: ExitStack) -> None:
     """Starts the containers that exec and ps need; their removal goes onto the stack first."""
-    names = [f"{prefix}{number}" for number in range(max(running, 1))]
-    stack.callback(subprocess.run, [*client, "rm", "-f", *names], capture_output=True)
+    names = [f"{peer.prefix}{number}" for number in range(max(running, 1))]
+    stack.callback(quietly([*peer.client, *peer.remove, *names]))
     for name in names:
         # An init that heeds SIGTERM: removal then waits for nothing.
         command = [
-            *client,
+            *peer.client,
             "run",
             "-d",
             "--network",
@@ -96,10 +124,11 @@ def _fill(client: list[str], prefix: str, running: int, stack: ExitStack) -> Non
             raise RuntimeError(done.stderr.strip())
 
 
-def docker(stand: Stand, stack: ExitStack, running: int) -> list[Measured]:
+def docker(stand: Stand, stack: ExitStack) -> Peer:
     socket, log = stand.base / "docker.sock", stand.base / "dockerd.log"
     roots = ["--data-root", str(stand.base / "docker"), "--exec-root", str(stand.base / "dx")]
-    options = ["-H", f"unix://{socket}", "--pidfile", str(stand.base / "docker.pid"), "--storage-driver", "overlay2"]
+    pidfile = stand.base / "docker.pid"
+    options = ["-H", f"unix://{socket}", "--pidfile", str(pidfile), "--storage-driver", "overlay2"]
     daemon = stand.start(["dockerd", *roots, *options], log)
     stack.callback(daemon.wait)
     stack.callback(daemon.terminate)
@@ -112,8 +141,9 @@ def docker(stand: Stand, stack: ExitStack, running: int) -> list[Measured]:
 
     eventually(answers, "dockerd to answer", timeout=60)
     subprocess.run([*client, "load", "-q", "-i", str(ARCHIVES["busybox"])], capture_output=True, check=True)
-    _fill(client, "d", running, stack)
-    return _verbs("docker", client, "d", running)
+    dockerd = int(pidfile.read_text())
+    below = Path(f"/proc/{dockerd}/task/{dockerd}/children").read_text().split()
+    return Peer("docker", client, "d", stand.enter, memory=_resident(dockerd, *map(int, below)))
 
 
 # podman's defaults ask for what a machine may not have: CAP_SYS_RESOURCE for higher limits, the pids controller.
@@ -124,7 +154,7 @@ pids_limit = 0
 """
 
 
-def podman(stand: Stand, stack: ExitStack, running: int) -> list[Measured]:
+def podman(stand: Stand, stack: ExitStack) -> Peer:
     """With crun, its default; with runc where crun can't load the device rules (it asks for CAP_SYS_RESOURCE)."""
     settings = stand.base / "containers.conf"
     settings.write_text(CONTAINERS_CONF)
@@ -141,16 +171,17 @@ def podman(stand: Stand, stack: ExitStack, running: int) -> list[Measured]:
     options = ["--cgroup-manager", "cgroupfs", "--events-backend", "file", "--storage-driver", "overlay"]
     podman = ["podman", *roots, *options, "--runtime", runtime]
     stand.run(*podman, "load", "-q", "-i", str(ARCHIVES["busybox"]))
-    client = [*stand.enter, *podman]
-    _fill(client, "p", running, stack)
-    return _verbs(f"podman ({runtime})", client, "p", running)
+    return Peer(f"podman ({runtime})", [*stand.enter, *podman], "p", stand.enter, ("rm", "-f", "-t", "0"))
 
 
-def crun(stand: Stand, stack: ExitStack, running: int) -> list[Measured]:
+def crun(stand: Stand) -> list[Measured]:
     """No daemon, image or network: the runtime alone, on a bundle that lies ready. Compared with --network none."""
+    if not shutil.which("crun"):
+        print("left out: crun: not installed (apt-get install crun)")
+        return []
     manager = _crun_manager(stand)
     name = "crun, a ready bundle" if manager == "cgroupfs" else "crun, a ready bundle, no cgroup"
-    return [Measured(RUN_NONE, name, [*stand.enter, *_crun(stand, manager)])]
+    return [Measured(RUN_NONE, name, timed([*stand.enter, *_crun(stand, manager)]))]
 
 
 def _crun(stand: Stand, manager: str) -> list[str]:
@@ -173,28 +204,27 @@ def _crun_manager(stand: Stand) -> str:
     return "cgroupfs"
 
 
-def minidock(stand: Stand, stack: ExitStack, running: int) -> list[Measured]:
+def minidock(stand: Stand, stack: ExitStack) -> Peer:
     daemon = Daemon(stand.session, ["--log-level", "info"])
     stack.callback(daemon.close)
     daemon.start()
     daemon.load("busybox")
-    client = list(daemon.cli.program)
-    _fill(client, "m", running, stack)
-    rows = _verbs("minidock", client, "m", running)
-    if shutil.which("docker"):
-        rows += _verbs("the docker CLI on minidockd", ["docker", "-H", daemon.host], "m", running)
-    return rows
+    trash = daemon.data_root / "trash"
+
+    def settle() -> None:
+        eventually(lambda: not any(trash.iterdir()), "the trash to be emptied", timeout=120)
+
+    client, enter = list(daemon.cli.program), daemon.netns.enter
+    return Peer("minidock", client, "m", enter, settle=settle, memory=_resident(daemon.pid))
 
 
-def floor(stand: Stand, stack: ExitStack, running: int) -> list[Measured]:
-    return [Measured(FLOOR, "python -c pass", [sys.executable, "-c", "pass"])]
+def floor() -> list[Measured]:
+    return [Measured(FLOOR, "python -c pass", timed([sys.executable, "-c", "pass"]))]
 
 
 # The first of a group is what its ratios refer to.
 ENGINES = (
     Engine("docker", "dockerd", "apt-get install docker.io", docker),
     Engine("podman", "podman", "apt-get install podman", podman),
-    Engine("crun", "crun", "apt-get install crun", crun),
     Engine("minidock", "nft", "apt-get install nftables", minidock),
-    Engine("python", sys.executable, "", floor),
 )
