@@ -46,6 +46,11 @@ CREATE TABLE manifests (                -- manifests and indexes that were pulle
     root   TEXT NOT NULL,               -- digest of the document that led to it, itself or an index
     PRIMARY KEY (digest, image)
 );
+CREATE TABLE parents (                  -- images that came of another by a build's step, or by commit
+    image  TEXT PRIMARY KEY REFERENCES images(id),
+    parent TEXT NOT NULL,               -- id of the image below, empty where there is none (FROM scratch)
+    step   TEXT NOT NULL                -- digest of the step, by which the build cache finds it; empty for a commit
+);
 
 CREATE TABLE networks (
     id      TEXT PRIMARY KEY,
@@ -89,12 +94,18 @@ def _add_columns(*columns: tuple[str, str, str]) -> Callable[[sqlite3.Connection
     return migrate
 
 
+def _add_parents(connection: sqlite3.Connection) -> None:
+    columns = "image TEXT PRIMARY KEY REFERENCES images(id), parent TEXT NOT NULL, step TEXT NOT NULL"
+    connection.execute(f"CREATE TABLE parents ({columns})")
+
+
 MIGRATIONS: dict[int, Callable[[sqlite3.Connection], None]] = {
     2: _add_columns(
         ("volumes", "options", "TEXT NOT NULL DEFAULT '{}'"),
         ("images", "removed", "INTEGER NOT NULL DEFAULT 0"),
         ("leases", "address6", "TEXT NOT NULL DEFAULT ''"),
     ),
+    3: _add_parents,
 }
 """By the version that comes of each, without a gap; 1 was the first."""
 

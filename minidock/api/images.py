@@ -125,12 +125,12 @@ def auth(header: str) -> Auth | None:
 async def list_(engine: Engine, request: Request) -> Answer:
     """GET /images/json"""
     wanted = request.filters("before", "dangling", "label", "reference", "since", "until")
-    images = await asyncio.to_thread(_choose, engine, wanted)
+    images = await asyncio.to_thread(_choose, engine, wanted, request.flag("all"))
     return json_answer([render.summary(image, request.version) for image in images])
 
 
-def _choose(engine: Engine, wanted: Filters) -> list[Image]:
-    """The images that a filter leaves, newest first. Reads the database."""
+def _choose(engine: Engine, wanted: Filters, everything: bool) -> list[Image]:
+    """The images that a filter leaves, newest first; those in the middle of a build only with ``everything``."""
     dangling = wanted.flag("dangling")
     older = [render.created(engine.images.resolve(name).created) for name in wanted.get("before")]
     newer = [render.created(engine.images.resolve(name).created) for name in wanted.get("since")]
@@ -139,6 +139,7 @@ def _choose(engine: Engine, wanted: Filters) -> list[Image]:
         image
         for image in engine.images.list()
         if wanted.labels(image.config.labels)
+        and (everything or not image.intermediate)
         and (dangling is None or dangling is not bool(image.tags))
         and all(render.created(image.created) < bound for bound in older)
         and all(render.created(image.created) > bound for bound in newer)
@@ -172,9 +173,13 @@ def _with_layers(engine: Engine, name: str) -> tuple[Image, list[str]]:
 
 async def history(engine: Engine, request: Request) -> Answer:
     """GET /images/{image}/history"""
-    image = await asyncio.to_thread(engine.images.resolve, request.name)
-    sizes = await asyncio.to_thread(engine.images.layer_sizes, image)
-    return json_answer(render.history(image, sizes))
+    line, sizes = await asyncio.to_thread(_with_line, engine, request.name)
+    return json_answer(render.history(line, sizes))
+
+
+def _with_line(engine: Engine, name: str) -> tuple[list[Image], list[int]]:
+    image = engine.images.resolve(name)
+    return [engine.images.resolve(ident) for ident in engine.images.line(image)], engine.images.layer_sizes(image)
 
 
 async def tag(engine: Engine, request: Request) -> Answer:
@@ -185,4 +190,5 @@ async def tag(engine: Engine, request: Request) -> Answer:
 
 async def remove(engine: Engine, request: Request) -> Answer:
     """DELETE /images/{image}"""
-    return json_answer(render.removed(await engine.remove_image(request.name, request.flag("force"))))
+    force, prune = request.flag("force"), not request.flag("noprune")
+    return json_answer(render.removed(await engine.remove_image(request.name, force, prune)))

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from minidock.api import (
     archives,
+    build,
     containers,
     distribution,
     execs,
@@ -107,7 +108,10 @@ ROUTES: tuple[Route, ...] = (
     Route("POST", "/images/{image*}/push", distribution.push),
     Route("DELETE", "/images/{image*}", images.remove),
     Route("POST", "/images/prune", upkeep.prune_images),
+    Route("POST", "/build", build.build),
     Route("POST", "/build/prune", upkeep.prune_builds),
+    Route("POST", "/session", build.no_buildkit),
+    Route("POST", "/grpc", build.no_buildkit),
     # volumes
     Route("GET", "/volumes", volumes.list_),
     Route("POST", "/volumes/create", volumes.create),
@@ -137,8 +141,6 @@ ROUTES: tuple[Route, ...] = (
         for pattern in (f"/{noun}", f"/{noun}/{{rest*}}")
         for method in ("GET", "POST", "DELETE")
     ),
-    # what Docker has and minidock has not: said plainly, so that a user of the docker CLI knows
-    Route("POST", "/build", system.not_here),
 )
 
 _VERSIONED = re.compile(r"/v([0-9.]+)(/.*)", re.ASCII)

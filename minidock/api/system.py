@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from minidock.api.render import system as render
 from minidock.api.request import Request
 from minidock.api.response import Answer, json_answer
-from minidock.wire.errors import NotFound, NotImplemented, Unavailable
+from minidock.wire.errors import NotFound, Unavailable
 
 if TYPE_CHECKING:
     from minidock.engine.engine import Engine
@@ -64,8 +64,3 @@ async def no_swarm(engine: Engine, request: Request) -> Answer:
         'This node is not a swarm manager. Use "docker swarm init" or "docker swarm join" to connect this node to '
         "swarm and try again."
     )
-
-
-async def not_here(engine: Engine, request: Request) -> Answer:
-    """What Docker has and minidock has not"""
-    raise NotImplemented(f"{request.method} {request.path}: not there yet in minidock")

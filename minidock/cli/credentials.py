@@ -57,6 +57,19 @@ def header(repository: str) -> str:
     return urlsafe_b64encode(json.dumps(found).encode()).decode()
 
 
+def everything() -> str:
+    """X-Registry-Config: all that is kept, by registry, for a build that may pull from any of them."""
+    keys: list[str] = []
+    for config in (_read(own_file()), _read(_docker_file())):
+        for table in ("auths", "credHelpers"):
+            found = config.get(table)
+            keys += [server_key(name) for name in found] if isinstance(found, dict) else []
+    known = {key: entry for key in dict.fromkeys(keys) if (entry := find(key))}
+    from base64 import urlsafe_b64encode
+
+    return urlsafe_b64encode(json.dumps(known).encode()).decode()
+
+
 def find(key: str) -> Json:
     """The credentials for a registry as the API takes them; empty if there are none."""
     for path in (own_file(), _docker_file()):

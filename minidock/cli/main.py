@@ -55,6 +55,7 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
     "Images": {
         "images": ("images", "List images"),
         "pull": ("image", "Download an image from a registry"),
+        "build": ("build", "Build an image from a Dockerfile"),
         "commit": ("distribution", "Create an image from a container's changes"),
         "push": ("distribution", "Upload an image to a registry"),
         "save": ("distribution", "Save images to a tar archive (streamed to standard output by default)"),

@@ -18,6 +18,7 @@ from minidock.cli.verb import Failed
 
 PIECE = 1 << 17
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+Links = dict[tuple[int, int], str]
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -28,34 +29,47 @@ def pack(path: str, name: str, follow: bool) -> Iterator[bytes]:
     yield bytes(2 * tarfile.BLOCKSIZE)
 
 
-def _pack(path: str, name: str, status: os.stat_result, links: dict[tuple[int, int], str]) -> Iterator[bytes]:
-    if stat.S_ISSOCK(status.st_mode):
+def _pack(path: str, name: str, status: os.stat_result, links: Links) -> Iterator[bytes]:
+    entry = info(path, name, status, links)
+    if entry is None:
         return
-    info = tarfile.TarInfo(name)
-    info.mode, info.uid, info.gid = stat.S_IMODE(status.st_mode), status.st_uid, status.st_gid
-    info.mtime = int(status.st_mtime)
-    key = (status.st_dev, status.st_ino)
-    if stat.S_ISDIR(status.st_mode):
-        info.type = tarfile.DIRTYPE
-    elif stat.S_ISLNK(status.st_mode):
-        info.type, info.linkname = tarfile.SYMTYPE, os.readlink(path)
-    elif stat.S_ISFIFO(status.st_mode):
-        info.type = tarfile.FIFOTYPE
-    elif not stat.S_ISREG(status.st_mode):
-        info.type = tarfile.CHRTYPE if stat.S_ISCHR(status.st_mode) else tarfile.BLKTYPE
-        info.devmajor, info.devminor = os.major(status.st_rdev), os.minor(status.st_rdev)
-    elif status.st_nlink > 1 and key in links:
-        info.type, info.linkname = tarfile.LNKTYPE, links[key]
-    else:
-        links[key] = name
-        info.size = status.st_size
-    yield info.tobuf(tarfile.PAX_FORMAT, "utf-8", "surrogateescape")
-    if info.size:
-        yield from _content(path, info.size)
-    if info.isdir():
+    yield from packed(path, entry)
+    if entry.isdir():
         for one in sorted(os.listdir(path)):
             below = os.path.join(path, one)
             yield from _pack(below, f"{name.rstrip('/')}/{one}", os.lstat(below), links)
+
+
+def info(path: str, name: str, status: os.stat_result, links: Links) -> tarfile.TarInfo | None:
+    """What a tar says of a file; None of a socket, which no tar can hold. ``links`` remembers those with two names."""
+    if stat.S_ISSOCK(status.st_mode):
+        return None
+    entry = tarfile.TarInfo(name)
+    entry.mode, entry.uid, entry.gid = stat.S_IMODE(status.st_mode), status.st_uid, status.st_gid
+    entry.mtime = int(status.st_mtime)
+    key = (status.st_dev, status.st_ino)
+    if stat.S_ISDIR(status.st_mode):
+        entry.type = tarfile.DIRTYPE
+    elif stat.S_ISLNK(status.st_mode):
+        entry.type, entry.linkname = tarfile.SYMTYPE, os.readlink(path)
+    elif stat.S_ISFIFO(status.st_mode):
+        entry.type = tarfile.FIFOTYPE
+    elif not stat.S_ISREG(status.st_mode):
+        entry.type = tarfile.CHRTYPE if stat.S_ISCHR(status.st_mode) else tarfile.BLKTYPE
+        entry.devmajor, entry.devminor = os.major(status.st_rdev), os.minor(status.st_rdev)
+    elif status.st_nlink > 1 and key in links:
+        entry.type, entry.linkname = tarfile.LNKTYPE, links[key]
+    else:
+        links[key] = name
+        entry.size = status.st_size
+    return entry
+
+
+def packed(path: str, entry: tarfile.TarInfo) -> Iterator[bytes]:
+    """An entry's header, and a file's content."""
+    yield entry.tobuf(tarfile.PAX_FORMAT, "utf-8", "surrogateescape")
+    if entry.size:
+        yield from _content(path, entry.size)
 
 
 def _content(path: str, size: int) -> Iterator[bytes]:

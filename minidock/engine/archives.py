@@ -61,7 +61,7 @@ class Archives:
         lowers = ":".join(images.lowers(images.of_container(container.definition.image_id)))
 
         def compare() -> list[Change]:
-            return _compare(str(upper), shim.overlay_view(str(images.layers_dir), lowers))
+            return changes.compare(str(upper), shim.overlay_view(str(images.layers_dir), lowers))
 
         async with self.roots.still(container):
             return await asyncio.to_thread(compare)
@@ -122,22 +122,6 @@ def absolute(path: str) -> str:
 def base(path: str) -> str:
     """Its last part, as entries of an archive are called: "/" of "/", "." of "/dir/."."""
     return path.rstrip("/").rpartition("/")[2] or "/"
-
-
-def _compare(upper: str, view: int) -> list[Change]:
-    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
-    try:
-        lower = os.open(".", flags, dir_fd=view)
-    finally:
-        os.close(view)
-    try:
-        above = os.open(upper, flags)
-        try:
-            return changes.changes(above, lower)
-        finally:
-            os.close(above)
-    finally:
-        os.close(lower)
 
 
 def _missing(path: str, container: Container) -> NotFound:

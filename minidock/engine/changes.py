@@ -43,6 +43,23 @@ class Change:
     kind: Kind
 
 
+def compare(upper: str, view: int) -> list[Change]:
+    """All changes of an upper directory; ``view`` is an O_PATH fd of what lies below, and is closed."""
+    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+    try:
+        lower = os.open(".", flags, dir_fd=view)
+    finally:
+        os.close(view)
+    try:
+        above = os.open(upper, flags)
+        try:
+            return changes(above, lower)
+        finally:
+            os.close(above)
+    finally:
+        os.close(lower)
+
+
 def changes(upper: int, lower: int) -> list[Change]:
     """All changes, parents first. ``upper`` and ``lower`` are fds of directories."""
     return list(_directory(upper, lower, "", False))

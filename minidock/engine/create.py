@@ -48,7 +48,7 @@ def definition(request: CreateRequest, image: Image, ident: str) -> Definition:
     if not command or not command[0]:
         raise InvalidArgument("No command specified", "give one after the image's name")
     points = mounts.resolve(config, host)
-    return Definition(image.id, config, host, points, command[0], tuple(command[1:]))
+    return Definition(image.id, config, host, points, command[0], tuple(command[1:]), build=request.build)
 
 
 def _default_hostname(host: HostConfig, ident: str) -> str:

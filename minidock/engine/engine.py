@@ -30,6 +30,7 @@ from minidock.engine import (
 )
 from minidock.engine.archives import Archives
 from minidock.engine.attach import Client
+from minidock.engine.builds import Builds
 from minidock.engine.commits import Commits
 from minidock.engine.connections import Connections
 from minidock.engine.distribution import Distribution
@@ -64,6 +65,7 @@ from minidock.engine.waits import check as check_condition
 from minidock.engine.waits import done
 from minidock.image.model import Auth, Image, Removed
 from minidock.image.progress import Progress
+from minidock.image.removal import User
 from minidock.linux import doctor
 from minidock.linux.check import Check
 from minidock.runtime.plan import container_plan
@@ -92,6 +94,7 @@ class Engine:
         self.volumes = parts.volumes
         self.events = parts.events
         self.distribution = Distribution(parts)
+        self.builds = Builds(parts, self.archives.roots, (self.create, self.start, self.remove), self.tag_image)
 
     async def restore(self) -> None:
         """At the daemon's start, before the first request."""
@@ -348,14 +351,20 @@ class Engine:
         await asyncio.to_thread(self.images.tag, reference, target)
         self._image_event("tag", target, self.images.resolve(reference).id)
 
-    async def remove_image(self, reference: str, force: bool) -> list[Removed]:
-        """Takes a name away, and with the last one the image, unless a container runs on it, or (no force) has it."""
+    async def remove_image(self, reference: str, force: bool, prune: bool = True) -> list[Removed]:
+        """Takes a name away, and with the last one the image, unless a container runs on it, or (no force) has it, or
+        another was built on it. With ``prune`` those that it was built on go along, if they have no other purpose.
+        """
         image = self.images.resolve(reference)
-        removed = await asyncio.to_thread(self.images.remove, reference, force, self._parts.containers.users_of)
+        removed = await asyncio.to_thread(self.images.remove, reference, force, self._users_of, prune)
         for one in removed:
             if one.untagged or one.deleted == image.id:
                 self._image_event("untag" if one.untagged else "delete", reference, image.id)
         return removed
+
+    def _users_of(self, image: str) -> list[User]:
+        """A build that is under way counts as one who runs."""
+        return [*self._parts.containers.users_of(image), *(User(one, True) for one in self.builds.using(image))]
 
     def _image_event(self, action: str, name: str, ident: str) -> None:
         self._parts.events.publish("image", action, ident, {"name": name})

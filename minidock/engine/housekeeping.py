@@ -59,8 +59,8 @@ class Housekeeping:
         """Removes all that no container uses and that fit; what was done, and the bytes that came free."""
         before, removed = await asyncio.to_thread(self._layers), []
         for image in await asyncio.to_thread(self._parts.images.list):
-            if self._parts.containers.using_image(image.id) or not fits(image):
-                continue
+            if image.intermediate or self._parts.containers.using_image(image.id) or not fits(image):
+                continue  # the first kind goes with the last that was built on it
             try:
                 removed += await self._remove_image(image.id, True)
             except (Conflict, NotFound):

@@ -158,6 +158,7 @@ class Definition:
     args: tuple[str, ...] = ()
     platform: str = "linux"
     networks: dict[str, EndpointWish] = field(default_factory=dict)
+    build: str = ""  # the build that it is a step of: it ends with it
 
 
 @dataclass

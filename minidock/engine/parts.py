@@ -52,6 +52,15 @@ class Parts:
         """Runs it in one of the threads whose pace a client or a registry sets, apart from those of the life cycle."""
         return await asyncio.get_running_loop().run_in_executor(self.slow_threads, function)
 
+    async def wholly(self, function: Callable[[], T]) -> T:
+        """The same, to its end: a caller who is cancelled waits for the thread, because he is about to clean up."""
+        task = asyncio.ensure_future(self.slowly(function))
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            await asyncio.wait([task])
+            raise
+
     def the_bridge(self) -> Bridge:
         """The default network. Raises Unavailable with the reason where there is none."""
         if self.bridge is None:

@@ -15,13 +15,17 @@ from minidock.engine.config import Config, HostConfig
 
 @dataclass(frozen=True)
 class CreateRequest:
-    """The body and the query of ``POST /containers/create``. ``networks``: name → endpoint settings as given."""
+    """The body and the query of ``POST /containers/create``. ``networks``: name → endpoint settings as given.
+
+    ``build``: the id of the build that it is a step of.
+    """
 
     config: Config
     host: HostConfig
     name: str = ""
     networks: dict[str, Any] = field(default_factory=dict)
     platform: str = ""
+    build: str = ""
 
 
 @dataclass(frozen=True)

@@ -31,7 +31,7 @@ async def restore(parts: Parts, lifecycle: Lifecycle, endpoints: Endpoints) -> N
     """Brings all containers into a legal state. A failure with one does not keep the others from it."""
     for container in parts.containers.all():
         try:
-            await _restore(parts, lifecycle, container)
+            await _settle(parts, lifecycle, container)
         except Unavailable as error:
             log.warning("container %s: %s; asked again later", container.shown, error)
             work = _ask_again(parts, lifecycle, container)
@@ -55,9 +55,16 @@ async def _ask_again(parts: Parts, lifecycle: Lifecycle, container: Container) -
     while container.state.alive and parts.containers.live(container).monitor is None:
         await asyncio.sleep(_PAUSE)
         try:
-            await _restore(parts, lifecycle, container)
+            await _settle(parts, lifecycle, container)
         except Unavailable:
             continue
+
+
+async def _settle(parts: Parts, lifecycle: Lifecycle, container: Container) -> None:
+    await _restore(parts, lifecycle, container)
+    if container.definition.build and parts.containers.get(container.id):
+        log.info("container %s: the build that it was a step of is over, removed", container.shown)
+        await lifecycle.remove(container, force=True, volumes=True)
 
 
 async def _restore(parts: Parts, lifecycle: Lifecycle, container: Container) -> None:

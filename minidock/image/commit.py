@@ -2,8 +2,9 @@
 
     upper directory → tar (whiteouts become .wh. names again) → gzip blob → unpacked as any layer → config → rows
 
-    upper directory → tar (whiteouts become .wh. names again) → gzip blob → unpacked as any layer → rows
-id must come out the same, so what was committed can be pushed, saved and loaded. Read next: tarwriter.py, layers.py.
+The blob is unpacked like one from a registry, and its diff id must come out the same, so what was committed can be
+pushed, saved and loaded. A step of a build is a commit, too, though it may have no layer. Read next: tarwriter.py,
+layers.py.
 """
 
 from __future__ import annotations
@@ -41,6 +42,16 @@ class CommitRequest:
     comment: str = ""
     command: str = ""
     container: str = ""
+
+
+@dataclass(frozen=True)
+class StepRequest:
+    """What a build's step makes: all settings of the new image, how the history tells it, the key of the cache."""
+
+    settings: dict[str, Any]
+    created_by: str
+    key: str = ""
+    author: str = ""
 
 
 class LayerWriter(TarWriter):
@@ -91,16 +102,31 @@ def new_config(base: bytes, layers: int, diff_id: str, wish: CommitRequest) -> b
     """The new image's config: the old one's with one more layer. Raises InvalidArgument for a wrong change."""
     config: dict[str, Any] = json.loads(base)
     settings = {**(config.get("config") or {}), **wish.settings}
-    for change in wish.changes:
-        imports.apply_change(settings, change)
+    imports.apply_changes(settings, wish.changes)
+    told = {"created_by": wish.command, "author": wish.author, "comment": wish.comment}
+    config |= {"author": wish.author, "comment": wish.comment, "container": wish.container}
+    return _child(config, layers, diff_id, settings, told)
+
+
+def step_config(base: bytes | None, layers: int, diff_id: str, wish: StepRequest) -> bytes:
+    """The config of an image that a build's step makes; on nothing, or with no layer, where there is none."""
+    config: dict[str, Any] = json.loads(base) if base else imports.empty_config()
+    for key in ("container", "comment", "author"):
+        config.pop(key, None)
+    if wish.author:
+        config["author"] = wish.author
+    return _child(config, layers, diff_id, wish.settings, {"created_by": wish.created_by, "author": wish.author})
+
+
+def _child(config: dict[str, Any], layers: int, diff_id: str, settings: dict[str, Any], told: dict[str, Any]) -> bytes:
+    """The old config with one more entry of the history, and one more layer unless ``diff_id`` is empty."""
     created = times.rfc3339(times.now())
     history = list(config.get("history") or [])
-    told = sum(not entry.get("empty_layer") for entry in history)
-    history += [{"created": config.get("created") or times.NEVER}] * (layers - told)
-    step = {"created": created, "created_by": wish.command, "author": wish.author, "comment": wish.comment}
-    rootfs = {"type": "layers", "diff_ids": [*(config.get("rootfs") or {}).get("diff_ids", []), diff_id]}
-    config |= {"config": settings, "created": created, "rootfs": rootfs, "author": wish.author}
-    config |= {"comment": wish.comment, "container": wish.container}
+    missing = layers - sum(not entry.get("empty_layer") for entry in history)
+    history += [{"created": config.get("created") or times.NEVER}] * missing
+    step = {"created": created, **told, "empty_layer": not diff_id}
+    diff_ids = [*(config.get("rootfs") or {}).get("diff_ids", []), *([diff_id] if diff_id else [])]
+    config |= {"config": settings, "created": created, "rootfs": {"type": "layers", "diff_ids": diff_ids}}
     config["history"] = [*history, {key: value for key, value in step.items() if value}]
     config.pop("container_config", None)
     return json.dumps(config, sort_keys=True, separators=(",", ":")).encode()

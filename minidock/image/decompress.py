@@ -1,4 +1,4 @@
-"""Layers as plain tar bytes: gzip or zstd undone, hashed and bounded, in a thread of its own.
+"""Layers and archives as plain tar bytes: gzip, zstd, xz or bzip2 undone, hashed and bounded, in a thread of its own.
 
 zlib and hashlib let go of Python's lock while they work, so that inflating and hashing run on one core while the
 unpacking runs on another. What comes out is bounded: a gzip of zeros can be a thousand times its size
@@ -16,7 +16,7 @@ import zlib
 from collections.abc import Iterator
 from typing import Any, Protocol, cast
 
-from minidock.wire.errors import InvalidArgument, NotImplemented
+from minidock.wire.errors import InvalidArgument
 
 CHUNK = 512 << 10
 DEPTH = 8  # chunks between the two threads
@@ -27,7 +27,7 @@ MAX_RATIO = 100
 MAX_WINDOW = 128 << 20  # of zstd: what its own tool takes without being asked
 
 _ZSTD = b"\x28\xb5\x2f\xfd"
-_OTHERS = {b"BZh": "bzip2", b"\xfd7zXZ": "xz"}
+_BZIP2, _XZ = b"BZh", b"\xfd7zXZ"
 
 
 class Reader(Protocol):
@@ -37,14 +37,13 @@ class Reader(Protocol):
 
 
 def plain(file: Reader) -> Iterator[bytes]:
-    """The bytes of a stream, inflated if they are gzip or zstd (told by the first bytes, as Docker does)."""
+    """The bytes of a stream, inflated if they are compressed (told by the first bytes, as Docker does)."""
     head = _read(file, 6)
-    for magic, name in _OTHERS.items():
-        if head.startswith(magic):
-            raise NotImplemented(f"read archive: {name} compression is not supported", "use gzip, zstd or a plain tar")
     chunks = _chunks(head, file)
     if head.startswith(_ZSTD):
         return _bounded(_unzstd(chunks))
+    if head.startswith((_BZIP2, _XZ)):
+        return _bounded(_decoded(chunks, head.startswith(_XZ)))
     return _bounded(_inflate(chunks)) if head.startswith(b"\x1f\x8b") else chunks
 
 
@@ -120,6 +119,49 @@ def _unzstd(chunks: Iterator[bytes]) -> Iterator[tuple[int, bytes]]:
             yield fed.consumed, piece
     except zstandard.ZstdError as error:
         raise InvalidArgument(f"inflate archive: corrupt zstd data ({error})") from None
+
+
+class _Decoder(Protocol):
+    """What the standard library's decoders of bzip2 and xz have in common."""
+
+    @property
+    def eof(self) -> bool: ...
+    @property
+    def needs_input(self) -> bool: ...
+    @property
+    def unused_data(self) -> bytes: ...
+    def decompress(self, data: bytes, max_length: int = -1) -> bytes: ...
+
+
+def _decoder(xz: bool) -> _Decoder:
+    if xz:
+        import lzma
+
+        return lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=2 * MAX_WINDOW)
+    import bz2
+
+    return bz2.BZ2Decompressor()
+
+
+def _decoded(chunks: Iterator[bytes], xz: bool) -> Iterator[tuple[int, bytes]]:
+    """As _inflate, for xz and bzip2: several streams one after the other, with zeros between those of xz."""
+    decoder, consumed, between = _decoder(xz), 0, True
+    for chunk in chunks:
+        consumed += len(chunk)
+        while chunk or not (between or decoder.needs_input):
+            if between and not (chunk := chunk.lstrip(b"\0")):
+                break
+            try:
+                piece = decoder.decompress(chunk, CHUNK)
+            except Exception as error:  # lzma's own error, or the OSError, EOFError and ValueError of bz2
+                raise InvalidArgument(f"inflate archive: corrupt {'xz' if xz else 'bzip2'} data ({error})") from None
+            chunk, between = b"", decoder.eof
+            if piece:
+                yield consumed, piece
+            if between:
+                chunk, decoder = decoder.unused_data, _decoder(xz)
+    if not between:
+        raise InvalidArgument(f"inflate archive: unexpected end of {'xz' if xz else 'bzip2'} data")
 
 
 class Pump:

@@ -21,10 +21,11 @@ from minidock.wire.errors import InvalidArgument
 
 @dataclasses.dataclass(frozen=True)
 class Rules:
-    """``keep_kinds``: no directory takes a file's place, nor a file a directory's; ``owner``: of everything."""
+    """``keep_kinds``: no directory takes a file's place, nor a file a directory's; ``owner`` and ``mode``: of all."""
 
     keep_kinds: bool = False
     owner: tuple[int, int] | None = None
+    mode: int | None = None
 
 
 class Extractor(Unpacker):
@@ -51,6 +52,8 @@ class Extractor(Unpacker):
             return  # the directory that it all goes to stays as it is
         if self._rules.owner:
             entry.uid, entry.gid = self._rules.owner
+        if self._rules.mode is not None:
+            entry.mode = self._rules.mode
         if not (0 <= entry.uid <= MAX_ID and 0 <= entry.gid <= MAX_ID):
             raise InvalidArgument(f"unpack {show(parts)}: owner {entry.uid}:{entry.gid} is out of range")
         self._by_kind(parts, entry, stream)

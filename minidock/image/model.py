@@ -57,6 +57,8 @@ class Image:
     history: tuple[History, ...] = ()
     author: str = ""
     comment: str = ""
+    parent: str = ""  # the image it was built or committed on, by its id
+    intermediate: bool = False  # it has no name, and others were built on it
 
 
 @dataclass(frozen=True)

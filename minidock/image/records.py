@@ -61,10 +61,11 @@ class Records:
         except Error as error:
             log.error("image %s is set aside: %s", ident, error)
             return None
+        tags, digests = self.tags(ident), self.digests(ident)
         return Image(
             id=ident,
-            tags=tuple(ref.familiar() for ref in self.tags(ident)),
-            digests=tuple(ref.familiar() for ref in self.digests(ident)),
+            tags=tuple(ref.familiar() for ref in tags),
+            digests=tuple(ref.familiar() for ref in digests),
             created=parsed.created,
             size=size,
             architecture=parsed.architecture,
@@ -74,6 +75,8 @@ class Records:
             history=parsed.history,
             author=parsed.author,
             comment=parsed.comment,
+            parent=self.parent(ident),
+            intermediate=not tags and not digests and bool(self.children(ident)),
         )
 
     def parsed(self, ident: str) -> config.ParsedConfig:
@@ -122,13 +125,29 @@ class Records:
     def retire(self, ident: str) -> None:
         """Takes an image's names away and hides it: it is there for the containers that have it only."""
         with self._db.transaction() as connection:
-            for table in ("tags", "digests", "manifests"):
+            for table in ("tags", "digests", "manifests", "parents"):
                 connection.execute(f"DELETE FROM {table} WHERE image = ?", (ident,))
             connection.execute("UPDATE images SET removed = 1 WHERE id = ?", (ident,))
 
     def retired(self) -> list[str]:
         """The ids of those that are kept for containers only."""
         return [row["id"] for row in self._db.query("SELECT id FROM images WHERE removed")]
+
+    # Who came of whom
+
+    def set_parent(self, ident: str, parent: str, step: str = "") -> None:
+        """An image came of ``parent`` (empty: of nothing) by ``step``, the digest of a build's step."""
+        self._db.execute("INSERT OR REPLACE INTO parents VALUES (?,?,?)", (ident, parent, step))
+
+    def parent(self, ident: str) -> str:
+        """The image that it came of; empty if there is none."""
+        rows = self._db.query("SELECT parent FROM parents WHERE image = ?", (ident,))
+        return rows[0]["parent"] if rows else ""
+
+    def children(self, ident: str, step: str = "") -> list[str]:
+        """The images that came of it, by ``step`` or by any; the newest last."""
+        sql = "SELECT image FROM parents WHERE parent = ? AND ? IN ('', step) ORDER BY rowid"
+        return [row["image"] for row in self._db.query(sql, (ident, step))]
 
     def ids(self, prefix: str = "") -> list[str]:
         """Ids that begin with ``sha256:`` + prefix (hexadecimal digits)."""

@@ -4,6 +4,7 @@
     resolve list tag remove …    records.py (rows), removal.py (Docker's rules for rmi)
     pull                         pull.py, registry.py
     load import_rootfs commit    archive.py, imports.py, commit.py
+    add_step find_step           commit.py: what a build's steps make
     save push login search       package.py, save.py, push.py, upload.py, login.py, search.py
     lowers layers_dir            layers.py, unpack.py
 
@@ -14,14 +15,16 @@ leaves before that is collected here at the next start.
 from __future__ import annotations
 
 import builtins
+import json
 import threading
 from collections.abc import Callable, Generator, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from minidock.db import Database, WriteFailed
 from minidock.image import archive, commit, config, digest, durable, imports, layers, reference, save
+from minidock.image.commit import CommitRequest, StepRequest
 from minidock.image.content import CHUNK, Content
 from minidock.image.layers import Layers
 from minidock.image.model import Auth, Found, Image, ImageConfig, RegistryConfig, Removed
@@ -104,11 +107,14 @@ class ImageStore:
         with self._db.transaction():
             self._records.tag(name, self.resolve(ref).id)
 
-    def remove(self, ref: str, force: bool, in_use: InUse) -> builtins.list[Removed]:
-        """Takes a name away, or deletes an image. ``in_use`` gives the containers of an image id. Raises Conflict."""
+    def remove(self, ref: str, force: bool, in_use: InUse, prune: bool = True) -> builtins.list[Removed]:
+        """Takes a name away, or deletes an image; with ``prune`` also those below that had no other purpose.
+
+        ``in_use`` gives the containers of an image id. Raises Conflict.
+        """
         with self._db.transaction():
             image = self.resolve(ref)
-            removed = Removal(self._records, image.id, force, in_use).run(ref)
+            removed = Removal(self._records, image.id, force, in_use, prune).run(ref)
         gone = set(self._layers.collect())
         chains = [chain for chain in reversed(digest.chain_ids(image.diff_ids)) if chain in gone]
         return [*removed, *(Removed(deleted=chain) for chain in chains)]
@@ -201,26 +207,74 @@ class ImageStore:
                     self._records.tag(name, ident)
         return self.resolve(ident)
 
-    def commit(self, base: Image, upper: Path, ref: str | None, wish: commit.CommitRequest) -> Image:
+    def commit(self, base: Image, upper: Path, ref: str | None, wish: CommitRequest) -> Image:
         """From a container's upper directory, as one more layer on the container's image."""
         name = reference.parse(ref).with_default_tag() if ref else None
         old = self._records.config_bytes(base.id)
         commit.new_config(old, len(base.diff_ids), digest.of(b""), wish)  # bad changes are told before the work
-        with ExitStack() as held:
-            held.enter_context(self._layers.holding([*digest.chain_ids(base.diff_ids), layers.UNNAMED]))
-            writer = held.enter_context(self._content.writer())
-            diff_id = commit.write_layer(upper, writer)
-            blob = writer.digest
-            self._content.keep(writer, blob)
-            top = layers.names([*base.diff_ids, diff_id])[-1]
-            self._layers.add(top, _nobody, lambda _: self._layers.unpack(top, blob, lambda _: None))
+        with self._layers.holding([*digest.chain_ids(base.diff_ids), layers.UNNAMED]):
+            diff_id = self._add_layer(base.diff_ids, upper)
             data = commit.new_config(old, len(base.diff_ids), diff_id, wish)
-            durable.settle(self.layers_dir)
             with self._db.transaction():
                 ident = self._add(data, config.parse(data))
+                self._records.set_parent(ident, base.id)
                 if name:
                     self._records.tag(name, ident)
         return self.resolve(ident)
+
+    def _add_layer(self, below: Sequence[str], upper: Path) -> str:
+        """An upper directory as one more layer on those of the diff ids ``below``; its diff id."""
+        with self._content.writer() as writer:
+            diff_id = commit.write_layer(upper, writer)
+            blob = writer.digest
+            self._content.keep(writer, blob)
+        top = layers.names([*below, diff_id])[-1]
+        self._layers.add(top, _nobody, lambda _: self._layers.unpack(top, blob, lambda _: None))
+        durable.settle(self.layers_dir)
+        return diff_id
+
+    # How they are built
+
+    def settings(self, image: Image) -> dict[str, Any]:
+        """The ``config`` object of an image's config, for a build to go on from."""
+        found = json.loads(self._records.config_bytes(image.id)).get("config") or {}
+        return found | {"Env": list(image.config.env)}
+
+    def add_step(self, base: Image | None, layer: Path | str, wish: StepRequest) -> Image:
+        """The image of a build's step on ``base``. ``layer``: an upper directory, or the diff id of a layer that is
+        here already; empty for a step that changed no file.
+        """
+        below = base.diff_ids if base else ()
+        old = self._records.config_bytes(base.id) if base else None
+        with self._layers.holding([*digest.chain_ids(below), layers.UNNAMED]):
+            diff_id = self._add_layer(below, layer) if isinstance(layer, Path) else layer
+            data = commit.step_config(old, len(below), diff_id, wish)
+            parsed = config.parse(data)
+            with self._db.transaction():
+                ident = self._add(data, parsed)
+                self._records.set_parent(ident, base.id if base else "", wish.key)
+        return self.resolve(ident)
+
+    def find_step(self, base: Image | None, key: str) -> Image | None:
+        """The newest image that a step with this key made of ``base``: the build cache."""
+        found = self._records.children(base.id if base else "", key)
+        return self._records.image(found[-1]) if found else None
+
+    def adopt(self, ident: str, base: Image | None, key: str) -> None:
+        """From here on the cache knows an image, of a registry say, as the result of a step."""
+        self._records.set_parent(ident, base.id if base else "", key)
+
+    def parent(self, ident: str) -> str:
+        """The id of the image that one came of; empty if there is none."""
+        return self._records.parent(ident)
+
+    def line(self, image: Image) -> builtins.list[str]:
+        """The ids of an image and those that it came of, the image first."""
+        found, ident = [], image.id
+        while ident and ident not in found:
+            found.append(ident)
+            ident = self._records.parent(ident)
+        return found
 
     # How they go
 

@@ -145,6 +145,9 @@ class Images:
     def layer_sizes(self, image: Image) -> tuple[int, ...]:
         return (image.size,)
 
+    def line(self, image: Image) -> builtins.list[str]:
+        return [image.id]
+
 
 class Volumes:
     """A volume ``data`` that is in use."""
@@ -416,8 +419,8 @@ class FakeEngine:
     async def tag_image(self, reference: str, target: str) -> None:
         self.note("tag", self.images.resolve(reference).id, target)
 
-    async def remove_image(self, reference: str, force: bool) -> list[Removed]:
-        self.note("rmi", self.images.resolve(reference).id, force)
+    async def remove_image(self, reference: str, force: bool, prune: bool) -> list[Removed]:
+        self.note("rmi", self.images.resolve(reference).id, force, *([] if prune else ["noprune"]))
         return [Removed(untagged="busybox:latest"), Removed(deleted=IMAGE)]
 
     # The rest

@@ -202,16 +202,24 @@ def test_five_booleans_beside_one_word(status: Status, flags: set[str]) -> None:
 def test_history_tells_each_layer_once() -> None:
     steps = (History("2026-01-01T00:00:00Z", "ADD a"), History(created_by="ENV b", empty_layer=True), History())
     image = Image("sha256:x", ("a:1",), history=steps)
-    rows = render_image.history(image, [10, 20])
+    rows = render_image.history([image], [10, 20])
     assert [(row["CreatedBy"], row["Size"], row["Id"]) for row in rows] == [
         ("", 20, "sha256:x"),
         ("ENV b", 0, "<missing>"),
         ("ADD a", 10, "<missing>"),
     ]
     assert rows[0]["Tags"] == ["a:1"] and rows[1]["Tags"] is None
-    untold = render_image.history(Image("sha256:x", size=7), [3, 4])
+    untold = render_image.history([Image("sha256:x", size=7)], [3, 4])
     assert [row["Size"] for row in untold] == [4, 3]
-    assert [row["Size"] for row in render_image.history(Image("sha256:x", size=7, comment="c"), [])] == [7]
+    assert [row["Size"] for row in render_image.history([Image("sha256:x", size=7, comment="c")], [])] == [7]
+
+
+def test_history_names_the_images_of_a_build() -> None:
+    steps = tuple(History(created_by=word, empty_layer=True) for word in "abc")
+    line = [Image("sha256:3", history=steps), Image("sha256:2", ("t:1",))]
+    rows = render_image.history(line, [])
+    assert [row["Id"] for row in rows] == ["sha256:3", "sha256:2", "<missing>"]
+    assert [row["Tags"] for row in rows] == [None, ["t:1"], None]
 
 
 def test_restart_policy_and_friends_keep_their_names() -> None:

@@ -116,7 +116,7 @@ def test_change_instructions_make_the_config() -> None:
 
 
 @pytest.mark.parametrize(
-    "change", ["RUN true", "FROM x", "", "CMD", "CMD [1]", "CMD [", "ENV =x", "ENV A='", "FOO bar"]
+    "change", ["RUN true", "FROM x", "", "CMD", "CMD [1]", 'SHELL ["a"]', "ENV =x", "ENV A='", "FOO bar"]
 )
 def test_a_bad_change_is_refused(change: str) -> None:
     with pytest.raises(InvalidArgument):

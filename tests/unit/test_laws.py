@@ -20,7 +20,7 @@ from tests.support.sources import TOP, Function
 # Imports go down only. Two columns meet nowhere but in wire/ and db.py: the client knows nothing of the engine.
 RANKS = {"cli": 2, "client": 1}
 RANKS |= {"daemon": 9, "api": 8, "engine": 7}
-RANKS |= {"image": 6, "network": 6, "cgroup": 6, "runtime": 6, "linux": 5, "_shim": 4}
+RANKS |= {"image": 6, "network": 6, "cgroup": 6, "runtime": 6, "linux": 5, "build": 5, "_shim": 4}
 CLIENT_SIDE = {"cli", "client"}
 STORE = {"db", "schema"}
 SHARED = {"wire", *STORE, "__init__"}

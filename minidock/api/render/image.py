@@ -28,7 +28,7 @@ def summary(image: Image, version: tuple[int, int]) -> dict[str, Any]:
         "Created": created(image.created),
         "Id": image.id,
         "Labels": dict(image.config.labels) or None,
-        "ParentId": "",
+        "ParentId": image.parent,
         "RepoDigests": digests,
         "RepoTags": tags,
         "SharedSize": -1,
@@ -53,7 +53,7 @@ def inspect(image: Image, lowers: Sequence[str], version: tuple[int, int]) -> di
         "Id": image.id,
         "RepoTags": list(image.tags),
         "RepoDigests": list(image.digests),
-        "Parent": "",
+        "Parent": image.parent,
         "Comment": image.comment,
         "Created": image.created or times.NEVER,
         "DockerVersion": "",
@@ -110,15 +110,17 @@ def _config(config: ImageConfig) -> dict[str, Any]:
     return value
 
 
-def history(image: Image, layer_sizes: Sequence[int]) -> list[dict[str, Any]]:
-    """GET /images/{image}/history, newest first. ``layer_sizes``: lowest layer first.
+def history(line: Sequence[Image], layer_sizes: Sequence[int]) -> list[dict[str, Any]]:
+    """GET /images/{image}/history, newest first. ``layer_sizes``: lowest layer first; ``line``: the image, then those
+    that it came of, which are the images of the steps before.
 
     An image that tells nothing of its history, or less than its layers, has a row for each layer that is left.
     """
-    sizes = list(layer_sizes)
+    sizes, image = list(layer_sizes), line[0]
     told = [_step(entry, 0 if entry.empty_layer or not sizes else sizes.pop(0)) for entry in image.history]
     rows = [*told, *[_row("", 0, "", size) for size in sizes]] or [_row("", 0, image.comment, image.size)]
-    rows[-1] |= {"Id": image.id, "Tags": list(image.tags) or None}
+    for row, one in zip(reversed(rows), line, strict=False):
+        row |= {"Id": one.id, "Tags": list(one.tags) or None}
     return rows[::-1]
 
 
@@ -127,7 +129,7 @@ def _step(entry: History, size: int) -> dict[str, Any]:
 
 
 def _row(by: str, at: int, comment: str, size: int) -> dict[str, Any]:
-    """Steps below the top one have no image of their own here, and Docker has a word for that."""
+    """Steps of an image that came from elsewhere have no image of their own here, and Docker has a word for that."""
     return {"Comment": comment, "Created": at, "CreatedBy": by, "Id": "<missing>", "Size": size, "Tags": None}
 
 

@@ -1,0 +1,38 @@
+"""The client's verb build: a context in, lines out.
+
+For cli/build.py; a module of its own, as only it needs it. Read next: client.py.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+from minidock.client.client import Client, Json, Query
+from minidock.wire.errors import ServerError
+
+
+class BuildFailed(ServerError):
+    """The build ended with an error; ``code`` is the exit code of the RUN that failed, or 1."""
+
+    def __init__(self, message: str, code: int) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class Builds:
+    """``Builds(client).build(…)``; errors are those of wire/errors.py."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+
+    def build(self, context: Iterator[bytes], query: Query, registry_config: str) -> Iterator[Json]:
+        """The daemon's lines; ``context`` is a tar, plain or compressed. Raises BuildFailed where the build failed."""
+        headers = {"X-Registry-Config": registry_config} if registry_config else {}
+        for line in self._client.request("POST", "/build", query, context, headers).lines():
+            if line.strip():
+                entry: Json = json.loads(line)
+                if entry.get("error"):
+                    detail = entry.get("errorDetail") or {}
+                    raise BuildFailed(str(entry["error"]), int(detail.get("code") or 1))
+                yield entry

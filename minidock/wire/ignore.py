@@ -1,0 +1,114 @@
+"""The patterns of a .dockerignore file, and those of COPY: which paths they mean.
+
+The client leaves out what they exclude; the daemon asks them about the Dockerfile alone. The last pattern that fits
+decides, ``!`` takes a path back, what is said of a directory goes for all in it, ``**`` is any number of directories.
+
+See: Dockerfile reference, ".dockerignore file"; moby's patternmatcher, whose rules these are.
+"""
+
+from __future__ import annotations
+
+import posixpath
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from minidock.wire.errors import InvalidArgument
+
+
+@dataclass(frozen=True)
+class Pattern:
+    """One line: its text without "!", as an expression."""
+
+    text: str
+    expression: re.Pattern[str]
+    back: bool
+
+    def fits(self, path: str) -> bool:
+        """Whether it means the path itself, or a directory that it is in."""
+        parts = path.split("/")
+        return any(self.expression.fullmatch("/".join(parts[:n])) for n in range(len(parts), 0, -1))
+
+
+class Ignore:
+    """All lines of a file, or none."""
+
+    def __init__(self, lines: Iterable[str] = ()) -> None:
+        self._patterns = [found for line in lines if (found := _pattern(line))]
+
+    def __bool__(self) -> bool:
+        return bool(self._patterns)
+
+    def excludes(self, path: str) -> bool:
+        """Whether a path, relative to the context, is left out."""
+        out = False
+        for pattern in self._patterns:
+            if pattern.back == out and pattern.fits(path):
+                out = not pattern.back
+        return out
+
+    def may_take_back(self, directory: str) -> bool:
+        """Whether a "!" pattern may mean something in a directory that is left out: then it must be looked into."""
+        return any(pattern.back and _meets(pattern.text, directory) for pattern in self._patterns)
+
+
+def _meets(text: str, directory: str) -> bool:
+    """Whether a pattern can fit below a directory; where it has wildcards, up to them."""
+    before = re.split(r"[*?\[\\]", text, maxsplit=1)[0]
+    return f"{text}/".startswith(f"{directory}/") or (before != text and f"{directory}/".startswith(before))
+
+
+def parse(text: str) -> list[str]:
+    """The lines of a file that are patterns. Raises InvalidArgument for one that is none."""
+    lines = [line for line in text.removeprefix("\ufeff").splitlines() if not line.startswith("#")]
+    Ignore(lines)
+    return lines
+
+
+def _pattern(line: str) -> Pattern | None:
+    text = line.strip()
+    back = text.startswith("!")
+    text = text[1:].strip() if back else text
+    if not text:
+        if back:
+            raise InvalidArgument('illegal exclusion pattern: "!"')
+        return None
+    clean = posixpath.normpath(text.replace("\\/", "/"))
+    clean = clean[1:] if len(clean) > 1 and clean.startswith("/") else clean
+    return Pattern(clean, compiled(clean, deep=True), back)
+
+
+def compiled(pattern: str, deep: bool) -> re.Pattern[str]:
+    """``*``, ``?``, ``[a-z]``, ``\\x``, and with ``deep`` also ``**``. Raises InvalidArgument."""
+    found, at = "", 0
+    while at < len(pattern):
+        character = pattern[at]
+        at += 1
+        if character == "*" and deep and pattern[at : at + 1] == "*":
+            at += 1
+            at += pattern[at : at + 1] == "/"
+            found += "(?:.*/)?" if at < len(pattern) else ".*"
+        elif character == "*":
+            found += "[^/]*"
+        elif character == "?":
+            found += "[^/]"
+        elif character == "[":
+            end = pattern.find("]", at + 1)
+            if end < 0:
+                raise InvalidArgument(f"syntax error in pattern {pattern[:200]!r}: a bracket is not closed")
+            found += f"[{pattern[at:end].replace('[', chr(92) + '[')}]"
+            at = end + 1
+        elif character == "\\" and at < len(pattern):
+            found += re.escape(pattern[at])
+            at += 1
+        else:
+            found += re.escape(character)
+    try:
+        return re.compile(found, re.DOTALL)
+    except re.error:
+        raise InvalidArgument(f"syntax error in pattern {pattern[:200]!r}") from None
+
+
+def has_wildcards(pattern: str) -> bool:
+    """Whether it means more than one path."""
+    return any(character in pattern for character in "*?[")
