@@ -96,7 +96,7 @@ def _add_columns(*columns: tuple[str, str, str]) -> Callable[[sqlite3.Connection
 
 def _add_parents(connection: sqlite3.Connection) -> None:
     columns = "image TEXT PRIMARY KEY REFERENCES images(id), parent TEXT NOT NULL, step TEXT NOT NULL"
-    connection.execute(f"CREATE TABLE parents ({columns})")
+    connection.execute(f"CREATE TABLE IF NOT EXISTS parents ({columns})")
 
 
 MIGRATIONS: dict[int, Callable[[sqlite3.Connection], None]] = {

@@ -93,7 +93,7 @@ class Runner:
             for end in (ours, theirs):
                 end.setblocking(False)
             live = self._parts.containers.live(container)
-            live.waiting.add(Client(theirs, False, True, True, True, b"", b""))
+            live.waiting.join(Client(theirs, False, True, True, True, b"", b""))
             ended = live.waits.add("next-exit")
             await self._start(container.id)
             await self._read(ours)
