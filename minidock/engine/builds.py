@@ -1,7 +1,7 @@
 """`build`: a Dockerfile and its context → an image, step by step.
 
 Every step makes an image on the one before, as docker's classic builder does: it has no name, and the next build finds
-it by what it was made of. Images of a build that is under way are kept from prune and rmi by ``using``. What a step
+it by what it was made of. Images of a build that is under way are kept from prune and rmi by ``users_of``. What a step
 needs while it runs is a container's (RUN) or below tmp/ (COPY and the context); both are gone at its end, however it
 ends. Read next: build_stages.py, the steps; docs/build.md.
 """
@@ -21,6 +21,7 @@ from minidock.engine.build_stages import Build
 from minidock.engine.parts import Parts
 from minidock.engine.roots import Roots
 from minidock.image import reference
+from minidock.image.removal import User
 from minidock.wire import names
 from minidock.wire.errors import InvalidArgument
 
@@ -34,9 +35,10 @@ class Builds:
         self._parts, self._roots, self._verbs, self._tag = parts, roots, verbs, tag
         self._running: dict[str, Build] = {}
 
-    def using(self, image: str) -> list[str]:
-        """The ids of running builds that need an image."""
-        return [ident for ident, build in self._running.items() if build.needs(image)]
+    def users_of(self, image: str) -> list[User]:
+        """Who has an image: containers, and builds that are under way, which count as running ones."""
+        building = [User(ident, True) for ident, build in self._running.items() if build.needs(image)]
+        return self._parts.containers.users_of(image) + building
 
     async def build(self, request: BuildRequest, body: BinaryIO, output: Output, received: Callable[[], None]) -> str:
         """The new image's id. ``received`` is called when all of the body has been read."""

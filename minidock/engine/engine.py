@@ -65,7 +65,6 @@ from minidock.engine.waits import check as check_condition
 from minidock.engine.waits import done
 from minidock.image.model import Auth, Image, Removed
 from minidock.image.progress import Progress
-from minidock.image.removal import User
 from minidock.linux import doctor
 from minidock.linux.check import Check
 from minidock.runtime.plan import container_plan
@@ -356,15 +355,11 @@ class Engine:
         another was built on it. With ``prune`` those that it was built on go along, if they have no other purpose.
         """
         image = self.images.resolve(reference)
-        removed = await asyncio.to_thread(self.images.remove, reference, force, self._users_of, prune)
+        removed = await asyncio.to_thread(self.images.remove, reference, force, self.builds.users_of, prune)
         for one in removed:
             if one.untagged or one.deleted == image.id:
                 self._image_event("untag" if one.untagged else "delete", reference, image.id)
         return removed
-
-    def _users_of(self, image: str) -> list[User]:
-        """A build that is under way counts as one who runs."""
-        return [*self._parts.containers.users_of(image), *(User(one, True) for one in self.builds.using(image))]
 
     def _image_event(self, action: str, name: str, ident: str) -> None:
         self._parts.events.publish("image", action, ident, {"name": name})
