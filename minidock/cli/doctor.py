@@ -12,12 +12,13 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from minidock.cli.colour import painted
 from minidock.cli.output import table
 from minidock.cli.verb import Failed, client, flag, tell, verb
 from minidock.client.client import Json
 from minidock.wire.errors import DaemonUnreachable
 
-_MARKS = {"ok": "ok", "warn": "warning", "fail": "FAIL"}
+_MARKS = {"ok": ("ok", "green"), "warn": ("warning", "yellow"), "fail": ("FAIL", "red")}
 
 
 @verb("doctor")
@@ -67,8 +68,8 @@ def report(checks: Sequence[Json]) -> str:
     """A line a check, then what to do about those that are not ok."""
     lines: list[list[str]] = [["CHECK", "STATUS", "DETAIL"]]
     for check in checks:
-        status = str(check["Status"])
-        lines.append([check["Name"], _MARKS.get(status, status), check.get("Detail") or ""])
+        mark = painted(*_MARKS.get(check["Status"], (str(check["Status"]), "")), sys.stdout)
+        lines.append([check["Name"], mark, check.get("Detail") or ""])
     text = table(lines)
     hints = [f"{check['Name']}: {check['Hint']}" for check in checks if check["Status"] != "ok" and check.get("Hint")]
     return text + "".join(f"\n{hint}" for hint in hints) + ("\n" if hints else "")

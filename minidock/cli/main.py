@@ -16,7 +16,7 @@ from typing import Any, NoReturn
 
 import click
 
-from minidock.cli.verb import BAD_FLAG, Failed, Verb, argument_count, flag, tell, value
+from minidock.cli.verb import BAD_FLAG, Failed, Verb, argument_count, flag, print_help, tell, value
 from minidock.client.client import Client
 from minidock.client.endpoint import DEFAULT_HOST, choose
 from minidock.wire.errors import Error
@@ -184,7 +184,14 @@ def _version(context: click.Context, _: click.Parameter, wanted: bool) -> None:
         context.exit(0)
 
 
-@click.group("minidock", cls=App, invoke_without_command=True, add_help_option=False, no_args_is_help=False)
+@click.group(
+    "minidock",
+    cls=App,
+    invoke_without_command=True,
+    add_help_option=False,
+    no_args_is_help=False,
+    context_settings={"max_content_width": 120},  # of help pages, on a terminal that wide; the commands inherit it
+)
 @value("-H", "--host", help=f"Daemon socket to connect to (default $MINIDOCK_HOST, $DOCKER_HOST or {DEFAULT_HOST})")
 @flag("--tls", help="Use TLS; implied by --tlsverify")
 @flag("--tlsverify", default=None, help="Use TLS and verify the daemon (default $DOCKER_TLS_VERIFY)")
@@ -197,7 +204,7 @@ def _version(context: click.Context, _: click.Parameter, wanted: bool) -> None:
 def cli(context: click.Context, /, host: str | None, show_help: bool, **tls: Any) -> None:
     """A container engine small enough to be read."""
     if show_help or context.invoked_subcommand is None:
-        print(context.get_help())
+        print_help(context)
         context.exit(0)
     context.obj = Client(choose(host, tls))
 

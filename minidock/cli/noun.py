@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import click
 
-from minidock.cli.verb import Verb, help_flag
+from minidock.cli.verb import Verb, help_flag, print_help
 
 
 class Noun(click.Group):
@@ -22,7 +22,7 @@ class Noun(click.Group):
     def _show(self) -> None:
         context = click.get_current_context()
         if context.invoked_subcommand is None:
-            print(context.get_help())
+            print_help(context)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         found = super().get_command(ctx, cmd_name)

@@ -26,9 +26,15 @@ def table(rows: Iterable[Sequence[str]], least: int = LEAST) -> str:
     widths = [max(least, GAP + max(map(len, column))) for column in columns]
     text = ""
     for line in lines:
-        padded = [cell.ljust(width) for cell, width in zip(line[:-1], widths, strict=False)]
-        text += "".join([*padded, *line[-1:]]) + "\n"
+        padded = [_shown(cell) + " " * (width - len(cell)) for cell, width in zip(line[:-1], widths, strict=False)]
+        text += "".join([*padded, *map(_shown, line[-1:])]) + "\n"
     return text
+
+
+def _shown(cell: str) -> str:
+    """A cell with its colour, if it has one (colour.py)."""
+    code = getattr(cell, "code", "")
+    return f"\x1b[{code}m{cell}\x1b[0m" if code else cell
 
 
 def show_rows(rows: Sequence[Row], layout: str | None, columns: Sequence[str], headings: Mapping[str, str]) -> None:
@@ -39,13 +45,17 @@ def show_rows(rows: Sequence[Row], layout: str | None, columns: Sequence[str], h
     layout = (layout or "table").strip()
     if layout == "table":
         lines = [[headings[column] for column in columns]]
-        sys.stdout.write(table(lines + [[str(row[column]) for column in columns] for row in rows]))
+        sys.stdout.write(table(lines + [[_text(row[column]) for column in columns] for row in rows]))
     elif layout == "json":
         show_template(rows, "{{json .}}")
     elif layout.startswith("table "):
         _show_table(rows, _tabs(layout[len("table ") :]), headings)
     else:
         show_template(rows, _tabs(layout))
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else str(value)
 
 
 def _tabs(layout: str) -> str:

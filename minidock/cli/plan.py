@@ -11,9 +11,10 @@ import os
 import re
 import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TextIO
 
 from minidock.cli import options
+from minidock.cli.colour import painted
 from minidock.cli.making import container_body
 from minidock.cli.output import table
 from minidock.cli.verb import argument, client, flag, verb
@@ -42,34 +43,39 @@ def show_plan(plan: Json, as_json: bool) -> None:
 
         print(json.dumps(plan, indent=4, ensure_ascii=False))
         return
-    sys.stdout.write(plan_table(plan["Steps"]))
+    sys.stdout.write(plan_table(plan["Steps"], sys.stdout))
     for warning in plan.get("Warnings") or ():
         print(f"WARNING: {warning}", file=sys.stderr)
 
 
 def print_trace(plan: Json) -> None:
     """The steps of a start on stderr, while the container's output goes to stdout."""
-    sys.stderr.write(plan_table(plan["Steps"]))
+    sys.stderr.write(plan_table(plan["Steps"], sys.stderr))
     sys.stderr.flush()
 
 
-def plan_table(steps: Sequence[Json]) -> str:
-    """One line a step: its number, its kind, how it went if it was tried, and what it is about. Ids are shortened."""
+def plan_table(steps: Sequence[Json], out: TextIO) -> str:
+    """For ``out``: a line a step, with number, kind, how it went if it was tried, and what it is about; ids are cut."""
     tried = any("Errno" in step for step in steps)
     heads = ["#", "STEP", *(["RESULT", "TIME"] if tried else []), "WHAT"]
     rows = [
-        [str(number), step["Kind"], *([_result(step), _time(step)] if tried else []), step.get("Text") or ""]
+        [
+            str(number),
+            painted(step["Kind"], "cyan", out),
+            *([_result(step, out), _time(step)] if tried else []),
+            step.get("Text") or "",
+        ]
         for number, step in enumerate(steps, 1)
     ]
     lines = table([heads, *rows], _GAP_LEAST).splitlines()
     return "".join(f"{_LONG_ID.sub(lambda found: found[0][:12], line).rstrip()}\n" for line in lines)
 
 
-def _result(step: Json) -> str:
+def _result(step: Json, out: TextIO) -> str:
     code = step.get("Errno")
-    if code is None:
-        return "-"
-    return "ok" if code == 0 else f"{errno.errorcode.get(code, code)} ({os.strerror(code).lower()})"
+    if not code:
+        return "-" if code is None else painted("ok", "green", out)
+    return painted(f"{errno.errorcode.get(code, code)} ({os.strerror(code).lower()})", "red", out)
 
 
 def _time(step: Json) -> str:

@@ -6,6 +6,7 @@ Read next: output.py.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -62,6 +63,11 @@ def ps_command(
         print("".join(f"{container['Id'] if no_trunc else short_id(container['Id'])}\n" for container in found), end="")
         return
     rows = [row(container, no_trunc) for container in found]
+    if sys.stdout.isatty():
+        from minidock.cli import colour
+
+        for one in rows:
+            one["Status"] = colour.painted(one["Status"], colour.of_status(one["Status"]), sys.stdout)
     show_rows(rows, layout, (*COLUMNS, "Size") if size else COLUMNS, HEADINGS)
 
 

@@ -45,7 +45,12 @@ def exit_code(error: Error) -> int:
 def tell(error: Error | str) -> None:
     """One line on stderr, in the form of every message of the client."""
     sys.stdout.flush()
-    sys.stderr.write(f"minidock: {error}\n")
+    text = f"minidock: {error}"
+    if sys.stderr.isatty():
+        from minidock.cli import colour
+
+        text = colour.error(text) if colour.wanted(sys.stderr) else text
+    sys.stderr.write(f"{text}\n")
     sys.stderr.flush()
 
 
@@ -108,8 +113,16 @@ def _negative(long: str) -> str:
 
 def _show_help(context: click.Context, _: click.Parameter, wanted: bool) -> None:
     if wanted:
-        print(context.get_help())
+        print_help(context)
         context.exit(0)
+
+
+def print_help(context: click.Context) -> None:
+    """The help page of the command, in colours where they are seen."""
+    from minidock.cli import colour
+
+    text = context.get_help()
+    print(colour.help_page(text) if colour.wanted(sys.stdout) else text)
 
 
 class Verb(click.Command):
