@@ -74,6 +74,7 @@ _CONFIG_KEYS = {
     "registry-mirrors": "registry_mirror",
     "insecure-registries": "insecure_registry",
     "log-level": "log_level",
+    "no-new-privileges": "no_new_privileges",
     "tls": "tls",
     "tlsverify": "tlsverify",
     "tlscacert": "tlscacert",
@@ -109,6 +110,9 @@ _CONFIG_KEYS = {
 @click.option("--config-file", type=click.Path(path_type=Path), default=DEFAULT_CONFIG, show_default=True)
 @click.option(
     "--allow-insecure-tcp", is_flag=True, help="Let -H tcp://127.0.0.1:PORT serve clients without certificates."
+)
+@click.option(
+    "--no-new-privileges", is_flag=True, help="Containers gain no privileges by execve, unless they ask for it."
 )
 @click.option("--tls", is_flag=True, help="TLS on TCP sockets; implied by --tlsverify.")
 @click.option("--tlsverify", is_flag=True, help="TLS on TCP sockets, for clients with a certificate of our authority.")
@@ -203,6 +207,7 @@ class _Daemon:
             flags["ipv6"],
             flags["fixed_cidr_v6"],
             flags["default_address_pool"],
+            flags["no_new_privileges"],
         )
         self._stop = asyncio.Event()
 

@@ -25,9 +25,8 @@ NO_CONTENT = Answer(204)
 _START_BODY_SINCE_1_24 = 7  # bytes: a JSON object with anything in it is longer
 
 
-async def create_request(request: Request) -> CreateRequest:
+def create_request(request: Request, body: Any) -> CreateRequest:
     """The body of create: Config at the top level, HostConfig and NetworkingConfig inside it."""
-    body = await request.json()
     if not isinstance(body, dict):
         raise InvalidArgument("invalid JSON: want an object")
     networks = (body.get("NetworkingConfig") or {}) if isinstance(body.get("NetworkingConfig") or {}, dict) else None
@@ -43,8 +42,20 @@ async def create_request(request: Request) -> CreateRequest:
 
 async def create(engine: Engine, request: Request) -> Answer:
     """POST /containers/create"""
-    created = await engine.create(await create_request(request))
-    return json_answer({"Id": created.id, "Warnings": list(created.warnings)}, 201)
+    body = await request.json()
+    created = await engine.create(create_request(request, body))
+    return json_answer({"Id": created.id, "Warnings": [*_kernel_memory(body, request.version), *created.warnings]}, 201)
+
+
+def _kernel_memory(body: Any, version: tuple[int, int]) -> list[str]:
+    """KernelMemory went from the API with 1.42; older clients are told that no kernel with cgroup v2 has it."""
+    if version >= (1, 42) or not (body.get("HostConfig") or {}).get("KernelMemory"):
+        return []
+    return [
+        "Specifying a kernel memory limit is deprecated and will be removed in a future release.",
+        "Your kernel does not support kernel memory limit capabilities or the cgroup is not mounted. "
+        "Limitation discarded.",
+    ]
 
 
 async def list_(engine: Engine, request: Request) -> Answer:

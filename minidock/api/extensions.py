@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 async def plan(engine: Engine, request: Request) -> Answer:
     """POST /minidock/plan: the body of a create; nothing is made"""
-    steps, warnings = await engine.plan(await create_request(request))
+    steps, warnings = await engine.plan(create_request(request, await request.json()))
     return json_answer({"Steps": [_step(step) for step in steps], "Warnings": list(warnings)})
 
 

@@ -9,7 +9,7 @@
     --cpu-shares                cpu.weight        2..262144 around 1024 becomes 1..10000 around 100
     --cpuset-cpus, -mems        cpuset.cpus, .mems  a list such as 0-2,5
     --pids-limit                pids.max          a number
-    --blkio-weight              io.weight         10..1000 becomes 1..10000 in a straight line, as runc has it
+    --blkio-weight, -device     io.weight         10..1000 becomes 1..10000 in a straight line, as runc has it
     --device-read-bps, …        io.max            a line for each device and rate
 
 All functions here are pure. A limit whose file does not exist on this machine becomes a warning, as in Docker, and
@@ -55,6 +55,7 @@ class Limits:
     cpuset_mems: str | None = None
     pids_limit: int | None = None
     io_weight: int | None = None
+    io_weights: tuple[tuple[str, int], ...] = ()
     io_max: tuple[str, ...] = ()
 
 
@@ -98,9 +99,10 @@ def settings(limits: Limits) -> list[Setting]:
         "cpuset.cpus": limits.cpuset_cpus or None,
         "cpuset.mems": limits.cpuset_mems or None,
         "pids.max": _amount(limits.pids_limit),
-        "io.weight": f"default {1 + (limits.io_weight - 10) * 9999 // 990}" if limits.io_weight else None,
+        "io.weight": f"default {_io_weight(limits.io_weight)}" if limits.io_weight else None,
     }
     writes = [(file, value) for file, value in wanted.items() if value is not None]
+    writes += [("io.weight", f"{device} {_io_weight(wanted)}") for device, wanted in limits.io_weights]
     writes += [("io.max", line) for line in limits.io_max]
     return [Setting(file, value, _MISSING[file]) for file, value in writes]
 
@@ -110,6 +112,10 @@ def _amount(number: int | None) -> str | None:
     if number is None:
         return None
     return str(number) if number > 0 else "max"
+
+
+def _io_weight(weight: int) -> int:
+    return 1 + (weight - 10) * 9999 // 990
 
 
 def _swap_max(limits: Limits) -> str | None:
@@ -165,6 +171,9 @@ def check(limits: Limits, cpus: int) -> None:
     _check_cpu(limits, cpus)
     if limits.io_weight and not 10 <= limits.io_weight <= 1000:
         raise InvalidArgument("Range of blkio weight is from 10 to 1000")
+    for device, wanted in limits.io_weights:
+        if not 10 <= wanted <= 1000:
+            raise InvalidArgument(f"Range of blkio weight is from 10 to 1000, not {wanted} for device {device}")
     for option, value in (
         ("cpuset-cpus", limits.cpuset_cpus),
         ("cpuset-mems", limits.cpuset_mems),

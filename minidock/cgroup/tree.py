@@ -293,6 +293,8 @@ def _write_setting(path: Path, setting: Setting) -> None:
         text = f"write {setting.value} to {setting.file}: {reason(error)}"
         if error.errno in (errno.EINVAL, errno.ERANGE, errno.ENODEV):
             raise InvalidArgument(text) from error
+        if error.errno == errno.EOPNOTSUPP:  # io.weight of a device
+            raise Unavailable(text, "write `MAJOR:MINOR enable=1` to io.cost.qos of the root cgroup first") from error
         raise ServerError(text) from error
 
 

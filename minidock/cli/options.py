@@ -35,6 +35,7 @@ _LIMITS = (
     value("--cpuset-cpus", help="CPUs in which to allow execution (0-3, 0,1)"),
     value("--cpuset-mems", help="Memory nodes in which to allow execution (0-3, 0,1)"),
     value("--pids-limit", metavar="int", help="Limit the number of processes (-1 for unlimited)"),
+    value("--blkio-weight", metavar="int", help="Block IO (relative weight), between 10 and 1000, or 0 to disable"),
 )
 
 _DECLARATIONS = (
@@ -78,12 +79,15 @@ _DECLARATIONS = (
     value("--shm-size", metavar="bytes", help="Size of /dev/shm"),
     # limits
     *_LIMITS,
-    value("--blkio-weight", metavar="int", help="Block IO (relative weight), between 10 and 1000, or 0 to disable"),
+    _many("--blkio-weight-device", help="Block IO weight (relative device weight): PATH:WEIGHT"),
     _many("--device-read-bps", help="Limit read rate (bytes per second) from a device: PATH:RATE"),
     _many("--device-read-iops", help="Limit read rate (IO per second) from a device: PATH:RATE"),
     _many("--device-write-bps", help="Limit write rate (bytes per second) to a device: PATH:RATE"),
     _many("--device-write-iops", help="Limit write rate (IO per second) to a device: PATH:RATE"),
     value("--memory-swappiness", metavar="int", help="Tune container memory swappiness (cgroup v1 only)"),
+    flag("--oom-kill-disable", help="Disable the OOM killer (cgroup v1 only)"),
+    value("--cpu-rt-period", metavar="int", help="Limit CPU real-time period in microseconds (cgroup v1 only)"),
+    value("--cpu-rt-runtime", metavar="int", help="Limit CPU real-time runtime in microseconds (cgroup v1 only)"),
     _many("--ulimit", help="Ulimit options: TYPE=SOFT[:HARD]"),
     value("--oom-score-adj", metavar="int", help="Tune the host's OOM preferences (-1000 to 1000)"),
     # rights
@@ -226,25 +230,34 @@ def limits(options: Options) -> Json:
         CpusetCpus=options["cpuset_cpus"],
         CpusetMems=options["cpuset_mems"],
         PidsLimit=one("--pids-limit", options["pids_limit"], values.integer),
+        BlkioWeight=one("--blkio-weight", options["blkio_weight"], values.integer),
     )
 
 
+_NO_PATHS_ARE_SHUT = "systempaths=unconfined"
+
+
 def _rights(options: Options) -> Json:
-    return _given(
+    security = _each("--security-opt", options["security_opt"], values.security_option)
+    open_paths: Json = {"MaskedPaths": [], "ReadonlyPaths": []} if _NO_PATHS_ARE_SHUT in security else {}
+    return open_paths | _given(
         CapAdd=_each("--cap-add", options["cap_add"], values.capability),
         CapDrop=_each("--cap-drop", options["cap_drop"], values.capability),
-        SecurityOpt=_each("--security-opt", options["security_opt"], values.security_option),
+        SecurityOpt=[option for option in security if option != _NO_PATHS_ARE_SHUT],
         Devices=_each("--device", options["device"], values.device),
         DeviceCgroupRules=_each("--device-cgroup-rule", options["device_cgroup_rule"], values.device_rule),
         Annotations=dict(_each("--annotation", options["annotation"], values.label)),
         VolumeDriver=options["volume_driver"],
         Runtime=options["runtime"],
         Sysctls=dict(_each("--sysctl", options["sysctl"], values.label)),
-        BlkioWeight=one("--blkio-weight", options["blkio_weight"], values.integer),
+        BlkioWeightDevice=_each("--blkio-weight-device", options["blkio_weight_device"], values.weight),
         BlkioDeviceReadBps=_each("--device-read-bps", options["device_read_bps"], values.rate_in_bytes),
         BlkioDeviceWriteBps=_each("--device-write-bps", options["device_write_bps"], values.rate_in_bytes),
         BlkioDeviceReadIOps=_each("--device-read-iops", options["device_read_iops"], values.rate),
         BlkioDeviceWriteIOps=_each("--device-write-iops", options["device_write_iops"], values.rate),
+        OomKillDisable=options["oom_kill_disable"] or None,
+        CpuRealtimePeriod=one("--cpu-rt-period", options["cpu_rt_period"], values.integer),
+        CpuRealtimeRuntime=one("--cpu-rt-runtime", options["cpu_rt_runtime"], values.integer),
         MemorySwappiness=one("--memory-swappiness", options["memory_swappiness"], values.integer),
         CgroupnsMode=options["cgroupns"],
         IpcMode=options["ipc"],

@@ -301,6 +301,17 @@ def rate(text: str, parse: Callable[[str], int] = integer) -> Json:
     return {"Path": path, "Rate": found}
 
 
+def weight(text: str) -> Json:
+    """``/dev/sda:300``: an entry for BlkioWeightDevice."""
+    path, colon, amount = text.rpartition(":")
+    if not colon or not path.startswith("/dev/"):
+        raise InvalidArgument(f"bad format: {text}", "give PATH:WEIGHT, such as /dev/sda:300")
+    found = integer(amount)
+    if found and not 10 <= found <= 1000:
+        raise InvalidArgument(f"invalid weight for device: {text}", "10 to 1000")
+    return {"Path": path, "Weight": found}
+
+
 def rate_in_bytes(text: str) -> Json:
     """``/dev/sda:1mb``: the same in bytes a second."""
     return rate(text, parse_bytes)

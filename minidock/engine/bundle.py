@@ -128,7 +128,7 @@ def _process(container: Container, root: Overlay, place: Place, granted: frozens
         cwd=config.working_dir or "/",
         user=account.user,
         capabilities=granted,
-        no_new_privileges=rights.no_new_privileges(host),
+        no_new_privileges=rights.no_new_privileges(host, place.settings.no_new_privileges),
         rlimits=rights.rlimits(host),
         oom_score_adj=host.oom_score_adj,
         seccomp=rights.seccomp_filter(host, granted, place.settings.data_root / "seccomp"),
@@ -234,7 +234,7 @@ def exec_spec(
         cwd=request.working_dir or container.config.working_dir or "/",
         user=account.user,
         capabilities=granted,
-        no_new_privileges=rights.no_new_privileges(host),
+        no_new_privileges=rights.no_new_privileges(host, place.settings.no_new_privileges),
         rlimits=rights.rlimits(host),
         oom_score_adj=host.oom_score_adj,
         seccomp=b""

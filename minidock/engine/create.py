@@ -14,7 +14,18 @@ from pathlib import Path
 
 from minidock.cgroup.limits import Limits
 from minidock.cgroup.tree import CgroupTree
-from minidock.engine import health, mounts, namespaces, ports, restarts, rights, throttles, users, volume_options
+from minidock.engine import (
+    health,
+    meaningless,
+    mounts,
+    namespaces,
+    ports,
+    restarts,
+    rights,
+    throttles,
+    users,
+    volume_options,
+)
 from minidock.engine.config import Config, HostConfig, LogConfig
 from minidock.engine.containers import Containers
 from minidock.engine.model import Container, Definition, MountPoint
@@ -22,17 +33,10 @@ from minidock.engine.requests import CreateRequest
 from minidock.engine.volumes import Volumes
 from minidock.image.model import Image, ImageConfig
 from minidock.wire import names, signals, times, units
-from minidock.wire.errors import Conflict, InvalidArgument, NotImplemented
+from minidock.wire.errors import Conflict, InvalidArgument
 
 _LAST_MADE = "rootfs"
 _LOG_OPTIONS = ("max-size", "max-file")
-_NOT_HERE: tuple[tuple[str, str], ...] = (
-    ("device_requests", "--gpus"),
-    ("blkio_weight_device", "--blkio-weight-device"),
-    ("userns_mode", "--userns"),
-    ("cgroup_parent", "--cgroup-parent"),
-)
-"""Fields of HostConfig that would change what a container may or can do, and that are refused, not passed over."""
 
 
 def definition(request: CreateRequest, image: Image, ident: str) -> Definition:
@@ -57,10 +61,10 @@ def _default_hostname(host: HostConfig, ident: str) -> str:
 
 def _normal_host(host: HostConfig) -> HostConfig:
     """Docker's ways to say "the default", each turned into what it means."""
+    host, _ = meaningless.discard(host)
     return dataclasses.replace(
         host,
         network_mode="bridge" if host.network_mode in ("", "default") else host.network_mode,
-        memory_swappiness=None if host.memory_swappiness == -1 else host.memory_swappiness,
         pids_limit=host.pids_limit or None,
         shm_size=host.shm_size or 64 << 20,
         log_config=LogConfig(host.log_config.type or "json-file", host.log_config.config or {}),
@@ -127,18 +131,8 @@ def _check_config(config: Config) -> None:
 
 def check_host(host: HostConfig) -> None:
     """Raises InvalidArgument for what can't be, NotImplemented for what minidock has not."""
-    for field, words in _NOT_HERE:
-        if getattr(host, field):
-            raise NotImplemented(f"{words}: not there yet in minidock", "run without it")
+    meaningless.check(host)
     restarts.check(host.restart_policy, host.auto_remove)
-    if host.memory_swappiness is not None:
-        raise NotImplemented("--memory-swappiness: cgroup v2 has no such setting", "limit swap by --memory-swap")
-    if host.runtime not in ("minidock", "runc"):
-        raise InvalidArgument(f"unknown or invalid runtime name: {host.runtime}")
-    if host.volume_driver not in ("", "local"):
-        raise InvalidArgument(
-            f'error looking up volume plugin {host.volume_driver}: plugin "{host.volume_driver}" not found'
-        )
     _check_log(host.log_config)
     rights.check(host)
     mounts.shm_size(host)
@@ -172,6 +166,7 @@ def limits(host: HostConfig) -> Limits:
     return Limits(
         memory=host.memory or None,
         io_weight=host.blkio_weight or None,
+        io_weights=throttles.io_weights(host),
         io_max=throttles.io_max(host),
         memory_swap=host.memory_swap or None,
         memory_reservation=host.memory_reservation or None,
@@ -185,9 +180,10 @@ def limits(host: HostConfig) -> Limits:
     )
 
 
-def warnings(cgroups: CgroupTree, wanted: Definition) -> list[str]:
+def warnings(cgroups: CgroupTree, asked: HostConfig, wanted: Definition) -> list[str]:
     """What of the request can't be had on this machine, or has no meaning here."""
-    return [*cgroups.check(limits(wanted.host)), *ports.check(wanted.config, wanted.host)]
+    _, discarded = meaningless.discard(asked)
+    return [*discarded, *cgroups.check(limits(wanted.host)), *ports.check(wanted.config, wanted.host)]
 
 
 def write(

@@ -139,7 +139,7 @@ class Engine:
         request = namespaces.settle(request, parts.containers)
         request, networks = wishes.settle(request, self.networks, parts.containers)
         definition = replace(create.definition(request, image, ident), networks=networks)
-        warnings = create.warnings(parts.cgroups, definition)
+        warnings = create.warnings(parts.cgroups, request.host, definition)
         directory = parts.settings.container_directory(ident)
         inherited = mounts.inherit(definition.mounts, definition.host.volumes_from or (), parts.containers)
         definition = replace(definition, mounts=inherited)
@@ -305,7 +305,7 @@ class Engine:
         request = namespaces.settle(request, parts.containers)
         request, _ = wishes.settle(request, self.networks, parts.containers)
         definition = create.definition(request, image, ident)
-        warnings = create.warnings(parts.cgroups, definition)
+        warnings = create.warnings(parts.cgroups, request.host, definition)
         container = Container(ident, "plan", times.now(), definition)
         cgroup = parts.cgroups.path(ident)
         joins = definition.host.network_mode != "host"

@@ -60,18 +60,21 @@ def _options(host: HostConfig) -> Iterator[tuple[str, str]]:
         yield name, value if separator else "true"
 
 
-def no_new_privileges(host: HostConfig) -> bool:
-    """Whether ``--security-opt no-new-privileges`` was given. Raises InvalidArgument for an unknown option."""
-    wanted = False
+def no_new_privileges(host: HostConfig, otherwise: bool = False) -> bool:
+    """What ``--security-opt no-new-privileges`` says, ``otherwise`` where it is not given.
+
+    Raises InvalidArgument for an unknown option. ``label`` is for SELinux: without it Docker passes it over, too.
+    """
+    wanted = otherwise
     for name, value in _options(host):
         if name == "no-new-privileges":
             if value not in ("true", "false"):
                 raise InvalidArgument(f"invalid --security-opt: no-new-privileges={value}", "true or false")
             wanted = value == "true"
-        elif name in ("label", "apparmor", "systempaths"):
+        elif name == "apparmor":
             if value not in ("disable", "unconfined"):
                 raise NotImplemented(f"--security-opt {name}={value}: not there yet in minidock")
-        elif name != "seccomp":
+        elif name not in ("seccomp", "label"):
             raise InvalidArgument(f"invalid --security-opt: {name!r}", "one of no-new-privileges, seccomp")
     return wanted
 

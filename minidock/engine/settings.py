@@ -27,6 +27,7 @@ class Settings:
     ipv6: bool = False
     fixed_cidr_v6: str = ""
     address_pools: tuple[str, ...] = ()
+    no_new_privileges: bool = False
 
     @property
     def instance(self) -> str:

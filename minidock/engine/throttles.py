@@ -1,4 +1,4 @@
-"""--device-read-bps and its three siblings: HostConfig's lists of devices and rates, as the lines of io.max.
+"""--blkio-weight-device, and --device-read-bps with its siblings: lists of devices for io.weight and io.max.
 
 A device is named by a path of the host and looked up anew for each start, since numbers of devices change with a
 reboot. See: cgroup-v2.rst, "IO Interface Files". Read next: cgroup/limits.py.
@@ -30,6 +30,18 @@ def _lines(host: HostConfig) -> Iterator[str]:
     ):
         for entry in wanted or ():
             yield f"{_number(entry)} {key}={_rate(entry)}"
+
+
+def io_weights(host: HostConfig) -> tuple[tuple[str, int], ...]:
+    """``(("8:0", 300),)``. Raises InvalidArgument for no block device or no number."""
+    return tuple((_number(entry), _weight(entry)) for entry in host.blkio_weight_device or ())
+
+
+def _weight(entry: Any) -> int:
+    weight = entry.get("Weight")
+    if type(weight) is not int:
+        raise InvalidArgument(f"invalid weight for device {entry.get('Path')}: {weight!r}", "an integer, 10 to 1000")
+    return weight
 
 
 def _number(entry: Any) -> str:

@@ -19,10 +19,10 @@ from minidock.wire.errors import Conflict, NotImplemented
 
 LIMITS = (
     "memory", "memory_swap", "memory_reservation", "nano_cpus", "cpu_shares", "cpu_period", "cpu_quota", "cpuset_cpus",
-    "cpuset_mems",
+    "cpuset_mems", "blkio_weight",
 )  # fmt: skip
 _OTHERS = (
-    "blkio_weight", "blkio_weight_device", "blkio_device_read_bps", "blkio_device_write_bps", "blkio_device_read_iops",
+    "blkio_weight_device", "blkio_device_read_bps", "blkio_device_write_bps", "blkio_device_read_iops",
     "blkio_device_write_iops", "cpu_realtime_period", "cpu_realtime_runtime", "devices", "device_cgroup_rules",
     "ulimits",
 )  # fmt: skip

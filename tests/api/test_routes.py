@@ -265,6 +265,12 @@ def test_create_takes_both_halves_and_the_networks(api: Harness) -> None:
     assert request.config.cmd == ("true",) and request.config.tty and request.host.console_size == (24, 80)
 
 
+def test_kernel_memory_is_a_wish_of_older_clients(api: Harness) -> None:
+    body = {"Image": "busybox", "HostConfig": {"KernelMemory": 1 << 26}}
+    old, new = (api.request("POST", f"/v{v}/containers/create", body).json()["Warnings"] for v in ("1.41", "1.42"))
+    assert len(old) - len(new) == 2 and "kernel memory limit" in old[0] and "Limitation discarded" in old[1]
+
+
 def test_an_unexpected_failure_is_500_and_the_connection_lives_on(
     api: Harness, caplog: pytest.LogCaptureFixture
 ) -> None:

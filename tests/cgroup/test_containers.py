@@ -6,6 +6,7 @@ In the machine of MINIDOCK_VM a system call takes ten times as long as elsewhere
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -17,6 +18,7 @@ import pytest
 from tests.support import probe
 from tests.support.cli import Cli
 from tests.support.daemon import Daemon
+from tests.support.needs import cgroup2_mount
 from tests.support.wait import eventually
 
 pytestmark = [pytest.mark.overlay, pytest.mark.cgroup("memory", "cpu", "cpuset", "pids", "io")]
@@ -133,6 +135,10 @@ def disk(tmp_path: Path) -> Iterator[str]:
     """A block device of 8 MiB: a file behind a loop device."""
     (tmp_path / "disk").write_bytes(bytes(8 * MIB))
     device = subprocess.check_output(["losetup", "-f", "--show", str(tmp_path / "disk")], text=True).strip()
+    number = os.stat(device).st_rdev
+    mount = cgroup2_mount()
+    assert mount is not None  # weights are a matter of iocost, which is switched on for each device
+    (mount / "io.cost.qos").write_text(f"{os.major(number)}:{os.minor(number)} enable=1")
     yield device
     subprocess.run(["losetup", "-d", device], check=True)
 
@@ -149,16 +155,31 @@ def test_a_device_is_read_no_faster_than_allowed(daemon: Daemon, minidock: Cli, 
 
     free, bound = seconds(), seconds("--device-read-bps", f"{disk}:1mb")
     assert bound - free > 1.2, f"{free:.1f} s without, {bound:.1f} s with the limit"
-    weighted = ("--blkio-weight", "500", "--device-write-iops", f"{disk}:7", "--device-read-iops", f"{disk}:8")
+    weighted = (
+        "--blkio-weight",
+        "500",
+        "--blkio-weight-device",
+        f"{disk}:505",
+        "--device-write-iops",
+        f"{disk}:7",
+        "--device-read-iops",
+        f"{disk}:8",
+    )
     ident = minidock.ok(*options, "-d", *weighted, "busybox", "sleep", "1000")
     try:
         assert (cgroup(daemon, ident) / "io.max").read_text().endswith(" rbps=max wbps=max riops=8 wiops=7\n")
-        assert (cgroup(daemon, ident) / "io.weight").read_text() == "default 4950\n"
+        weights = (cgroup(daemon, ident) / "io.weight").read_text().split("\n")
+        assert weights[0] == "default 4950" and weights[1].endswith(" 5000"), weights
+        minidock.ok("update", "--blkio-weight", "1000", ident)
+        assert (cgroup(daemon, ident) / "io.weight").read_text().startswith("default 10000\n")
+        assert inspected(minidock, ident)["HostConfig"]["BlkioWeight"] == 1000
     finally:
         minidock.ok("rm", "-f", ident)
     for flags, code, words in (
         (("--device-read-bps", "/dev/null:1mb"), 125, "not a block device"),
         (("--device-read-bps", "/dev/nosuch:1mb"), 127, "ENOENT"),  # docker's rule: "no such file" in the text
+        (("--blkio-weight-device", f"{disk}:5"), 125, "invalid weight for device"),
+        (("--blkio-weight-device", "/dev/null:50"), 125, "not a block device"),
         (("--blkio-weight", "5"), 125, "Range of blkio weight is from 10 to 1000"),
     ):
         refused = minidock("run", "--rm", *flags, "busybox", "true")

@@ -12,7 +12,7 @@ import pytest
 
 from tests.support import probe
 from tests.support.cli import Cli
-from tests.support.daemon import Daemon
+from tests.support.daemon import Daemon, Session
 from tests.support.wait import eventually
 
 pytestmark = [pytest.mark.overlay]
@@ -161,7 +161,8 @@ def test_the_host_s_name(minidock: Cli) -> None:
         (["--ipc", "host", "--sysctl", "kernel.shmmax=1"], "not allowed in host ipc namespace"),
         (["--network", "host", "--sysctl", "net.ipv4.ip_forward=1"], "not allowed in host network namespace"),
         (["--sysctl", "kernel.core_pattern=|/x"], "is not allowed"),
-        (["--memory-swappiness", "10"], "cgroup v2 has no such setting"),
+        (["--cpu-rt-runtime", "1000"], "Your kernel does not support CPU real-time scheduler"),
+        (["--security-opt", "nosuch=1"], "invalid --security-opt"),
         (["--oom-score-adj", "1001"], "range for oom score adj"),
     ],
 )
@@ -181,3 +182,40 @@ def test_flags_that_reach_the_process(minidock: Cli) -> None:
         "--device", "/dev/kmsg:/dev/mykmsg:r", "busybox", "sh", "-c", script,
     ).splitlines()  # fmt: skip
     assert out[:6] == ["99", "321", "100", "200", "dom.example", "3072"] and out[6].startswith("crw")
+
+
+@pytest.mark.docker_cli
+def test_what_is_of_no_use_here_is_warned_about_and_not_refused(minidock: Cli, docker_cli: Cli) -> None:
+    flags = ("--network", "none", "--memory-swappiness", "10", "--oom-kill-disable", "--security-opt", "label=user:x")
+    for client in (minidock, docker_cli):
+        result = client("run", "--rm", *flags, "busybox", "echo", "hi")
+        assert (result.code, result.out) == (0, "hi\n")
+        assert "Memory swappiness discarded" in result.err and "OomKillDisable discarded" in result.err
+        assert "label" not in result.err
+
+
+@pytest.mark.docker_cli
+def test_masks_are_taken_off_where_that_is_asked_for(minidock: Cli, docker_cli: Cli) -> None:
+    look = "head -c 1 /proc/timer_list >/dev/null && wc -c < /proc/keys; grep -c ' /proc/sys ' /proc/mounts"
+    for client in (minidock, docker_cli):
+        command = ("run", "--rm", "--network", "none")
+        shut = client(*command, "busybox", "sh", "-c", look)
+        assert shut.out.split() == ["0", "1"], str(shut)
+        open_ = client(*command, "--security-opt", "systempaths=unconfined", "busybox", "sh", "-c", look)
+        assert open_.out.split()[-1] == "0" and open_.out.split()[0] != "0", str(open_)
+
+
+def test_no_new_privileges_for_everybody_and_who_opts_out(daemons: Session) -> None:
+    """minidockd --no-new-privileges; an exec has what its container has."""
+    daemon = Daemon(daemons)
+    try:
+        daemon.start("--no-new-privileges", "--bridge", "none")
+        daemon.load("busybox")
+        look = ("busybox", "grep", "NoNewPrivs", "/proc/self/status")
+        assert daemon.cli.ok(*RUN, *look).split()[-1] == "1"
+        assert daemon.cli.ok(*RUN, "--security-opt", "no-new-privileges=false", *look).split()[-1] == "0"
+        name = daemon.cli.ok("run", "-d", "--network", "none", "busybox", "sleep", "1053")
+        assert daemon.cli.ok("exec", name, *look[1:]).split()[-1] == "1"
+        daemon.cli.ok("rm", "-f", name)
+    finally:
+        daemon.close()

@@ -44,5 +44,5 @@ def test_conflicts_are_docker_s(host: dict[str, object], wish: HostConfig, words
 
 
 def test_what_is_not_there_is_refused_and_not_passed_over() -> None:
-    with pytest.raises(NotImplemented, match="blkio weight"):
-        merged(container(), HostConfig(blkio_weight=300))
+    with pytest.raises(NotImplemented, match="blkio device read bps"):
+        merged(container(), HostConfig(blkio_device_read_bps=({},)))
