@@ -10,6 +10,7 @@
 #include "launch.h"
 
 #include <fcntl.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -20,6 +21,8 @@
 #include "report.h"
 #include "step.h"
 #include "sys.h"
+
+#define KILL_LIMIT 2000 /* milliseconds for a child to die of SIGKILL */
 
 /* Before there is a shared page: the reason goes straight into the struct. */
 static int refuse(struct launch *l, uint32_t step, int error, const char *reason)
@@ -91,8 +94,12 @@ static int end_child(struct launch *l)
 {
     int status = 0;
     if (l->pid > 0) {
+        struct pollfd dead = {.fd = l->pidfd, .events = POLLIN};
         sys_pidfd_send_signal(l->pidfd, SIGKILL);
-        while (waitpid(l->pid, &status, __WALL) < 0 && errno == EINTR)
+        /* Within the kernel some waits can't be interrupted; such a process is init's when we end, and dies one day. */
+        while (poll(&dead, 1, KILL_LIMIT) < 0 && errno == EINTR)
+            continue;
+        while (dead.revents != 0 && waitpid(l->pid, &status, __WALL) < 0 && errno == EINTR)
             continue;
     }
     l->pid = 0;
@@ -102,9 +109,11 @@ static int end_child(struct launch *l)
 
 /* The way out of a start that failed, wherever it did. The child first: while it lives, it may still write into
  * the page. Then the words, then the fds that nobody will read any more. */
-static int give_up(struct launch *l)
+static int give_up(struct launch *l, bool stuck)
 {
     int status = end_child(l);
+    if (stuck)
+        report_stuck(l->report, l->plan);
     report_conclude(l->report, l->plan, status);
     l->failed_step = l->report->failed_step;
     l->failed_errno = l->report->failed_errno;
@@ -145,6 +154,7 @@ int launch_run(struct launch *l)
     prctl(PR_SET_DUMPABLE, 0); /* CVE-2016-9962: nobody traces a half-made container; execve resets it */
     fill_standard_fds();
     sys_close_range(3, ~0U, CLOSE_RANGE_CLOEXEC);
+    bool stuck = false;
     int r = report_socket(&from_child, &w.report_fd);
     if (r < 0)
         report_failure(l->report, 0, -r);
@@ -154,11 +164,11 @@ int launch_run(struct launch *l)
         close_fd(&w.child_stdio[i]);
     close_fd(&w.report_fd);
     if (r == 0) {
-        report_wait(from_child, &l->master_fd);
-        r = report_started(l->report) ? 0 : -1;
+        stuck = !report_wait(from_child, l->report, &l->master_fd);
+        r = !stuck && report_started(l->report) ? 0 : -1;
     }
     if (r < 0)
-        give_up(l);
+        give_up(l, stuck);
     drop_plan(l);
     return r;
 }

@@ -11,6 +11,7 @@
 #include "report.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -18,6 +19,10 @@
 #include <sys/wait.h>
 
 #include "util.h"
+
+#ifndef STEP_LIMIT
+#define STEP_LIMIT 20000 /* milliseconds; the tests build a monitor with a shorter one */
+#endif
 
 /* MAP_SHARED: after clone3 parent and child see the same memory (everything else is a copy). Anonymous: there is no
  * file that anybody else could map. */
@@ -92,11 +97,38 @@ static void take_master(struct msghdr *message, int *master)
     set_nonblocking(*master);
 }
 
+/* The first step that has not been done; execve counts as done while it lasts. */
+static uint32_t steps_done(const struct shared_report *report, uint32_t from)
+{
+    while (from < report->nsteps && report->results[from].error == 0)
+        from++;
+    return from;
+}
+
+/* Waits until there is something to read. False when a whole STEP_LIMIT has passed without a step being done: a mount
+ * whose server does not answer can keep a process for ever, and a signal ends that (not always, see end_child). */
+static bool report_ready(int monitor_end, const struct shared_report *report, uint32_t *done)
+{
+    struct pollfd ready = {.fd = monitor_end, .events = POLLIN};
+
+    for (;;) {
+        int n = poll(&ready, 1, STEP_LIMIT);
+        uint32_t now = steps_done(report, *done);
+        if (n > 0 || (n < 0 && errno != EINTR))
+            return true;
+        if (n == 0 && now == *done)
+            return false;
+        *done = now;
+    }
+}
+
 /* EOF needs all copies of the child's end closed: ours (launch_run), the reaper's (it closes everything), the
  * program's (close-on-exec). An error ends the wait as well: the page then tells how far the child came. */
-void report_wait(int monitor_end, int *master)
+bool report_wait(int monitor_end, const struct shared_report *report, int *master)
 {
-    for (;;) {
+    uint32_t done = 0;
+
+    while (report_ready(monitor_end, report, &done)) {
         char byte;
         union fd_message control;
         struct iovec data = {&byte, 1};
@@ -106,9 +138,25 @@ void report_wait(int monitor_end, int *master)
         if (n < 0 && errno == EINTR)
             continue;
         if (n <= 0)
-            return;
+            return true;
         take_master(&message, master);
     }
+    return false;
+}
+
+void report_stuck(struct shared_report *report, const struct plan *plan)
+{
+    uint32_t step = steps_done(report, 0);
+
+    if (step >= report->nsteps)
+        step = report->nsteps - 1; /* execve */
+    const struct plan_step *s = &plan->steps[step];
+    const char *about = "";
+    for (uint32_t i = 0; i < s->nfields && about[0] == '\0'; i++)
+        if (s->field[i].text[0] == '/')
+            about = s->field[i].text;
+    report_failure(report, step, ETIMEDOUT);
+    snprintf(report->detail, DETAIL_SIZE, "%s", about);
 }
 
 /* report_exec_begins() marked execve as done; had it returned, a failure would stand there by now. The time of an

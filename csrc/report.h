@@ -32,8 +32,12 @@ void report_exec_begins(struct shared_report *report, uint32_t step, uint64_t no
 int report_socket(int *monitor_end, int *child_end);
 int report_send_fd(int child_end, int fd);
 
-/* Waits for EOF, and takes the pty master if one comes (non-blocking, close-on-exec). */
-void report_wait(int monitor_end, int *master);
+/* Waits for EOF, and takes the pty master if one comes (non-blocking, close-on-exec). False: one step took longer than
+ * STEP_LIMIT, and how much longer it would take nobody knows. */
+bool report_wait(int monitor_end, const struct shared_report *report, int *master);
+
+/* That step is the failure, with ETIMEDOUT and what it was about. Call it when the child can write no more. */
+void report_stuck(struct shared_report *report, const struct plan *plan);
 
 /* After EOF: was execve reached, and did nothing fail? */
 bool report_started(struct shared_report *report);

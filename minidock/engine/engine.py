@@ -59,6 +59,7 @@ from minidock.engine.requests import (
 )
 from minidock.engine.restarts import check_not_restarting
 from minidock.engine.restore import restore
+from minidock.engine.sources import Sources
 from minidock.engine.statistics import Statistics
 from minidock.engine.updates import Updates
 from minidock.engine.waits import check as check_condition
@@ -83,6 +84,7 @@ class Engine:
         self._lifecycle = Lifecycle(parts, self.endpoints)
         self._execs = Execs(parts)
         self._lifecycle.probe = Probes(parts.containers, self._execs, parts.events.container).watch
+        self._sources = Sources()
         self.updates = Updates(parts)
         self.statistics = Statistics(parts)
         self.housekeeping = Housekeeping(parts, self.remove, self.remove_image)
@@ -135,6 +137,7 @@ class Engine:
         name = names.check_name(request.name) if request.name else ""
         if name:
             parts.containers.check_free(name)
+        await self._sources.look(request.host)
         image = parts.images.resolve(request.config.image)
         request = namespaces.settle(request, parts.containers)
         request, networks = wishes.settle(request, self.networks, parts.containers)

@@ -31,6 +31,7 @@ ANY: dict[int, str] = {
     errno.EDQUOT: "the disk quota of the data root is used up",
     errno.ENOMEM: "the machine is out of memory",
     errno.EMFILE: "too many open files: raise the daemon's limit (LimitNOFILE= in its unit)",
+    errno.ETIMEDOUT: "it did not come to an end: does a network or FUSE file system not answer?",
     errno.ENFILE: "too many open files on this machine: raise fs.file-max",
 }
 

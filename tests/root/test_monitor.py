@@ -7,12 +7,16 @@ See: csrc/monitor.c (the order at an exit). Read next: test_monitor_streams.py, 
 from __future__ import annotations
 
 import asyncio
+import errno
+import fcntl
 import os
 import re
+import shutil
 import signal
 import socket
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -22,6 +26,7 @@ from minidock.runtime import plan as plans
 from minidock.runtime.monitor import Monitor, StartFailed, StepResult, read_exit_record
 from minidock.wire.errors import ServerError
 from tests.support import monitors
+from tests.support.busybox import BUSYBOX
 from tests.support.monitors import COUNT, Build, Workshop, attach, ended, finish, plan, shell, within
 from tests.support.needs import cgroup2_mount
 from tests.support.wait import eventually
@@ -106,6 +111,51 @@ def test_steps_after_a_failure_are_not_reached(workshop: Workshop) -> None:
         assert caught.value.results[3:] == (StepResult(None, 0), StepResult(None, 0))
         assert await client.rest() == b""
         monitor.close()
+
+    workshop.run(test)
+
+
+@contextmanager
+def _held(path: Path) -> Iterator[None]:
+    """Whoever opens or executes the file has to wait for us, as for a file server that does not answer.
+
+    See: fcntl(2), leases. The kernel ends one after fs.lease-break-time, 45 s.
+    """
+    before = signal.signal(signal.SIGIO, signal.SIG_IGN)  # how the holder is told that somebody waits
+    descriptor = os.open(path, os.O_RDWR)
+    try:
+        fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_WRLCK)
+        yield
+    finally:
+        os.close(descriptor)
+        signal.signal(signal.SIGIO, before)
+
+
+def test_a_step_that_hangs_is_given_up(workshop: Workshop) -> None:
+    """Named with its path; its process is gone, and so is the monitor. One that only takes its time is waited for.
+
+    Seen to fail where the wait for the child has no limit: no answer.
+    """
+    program = workshop.folder / "true"
+    shutil.copy(BUSYBOX, program)
+
+    async def test() -> None:
+        with _held(program):
+            monitor = await workshop.spawn(plan(str(program)))
+            with pytest.raises(StartFailed) as caught:
+                await within(monitor.start(), 60)
+        failure = caught.value
+        assert (failure.step, failure.errno, failure.path) == ("execve", errno.ETIMEDOUT, str(program))
+        assert "does a network or FUSE file system not answer" in str(failure)
+        eventually(lambda: not workshop.processes(), "the monitor to end")
+        program.open("ab").close()  # nobody executes it: else this were ETXTBSY
+        with _held(program):
+            monitor = await workshop.spawn(plan(str(program)))
+            starting = asyncio.ensure_future(monitor.start())
+            await asyncio.sleep(0.2)
+        await within(starting)
+        await within(monitor.exited)
+        assert ended(monitor).code == 0
 
     workshop.run(test)
 
