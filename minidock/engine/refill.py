@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sqlite3
 
 from minidock.network.ready import Ready
 from minidock.network.sandbox import Sandbox
@@ -58,7 +59,7 @@ class Refill:
             try:
                 while self._ready.short and await self._quiet() and await asyncio.to_thread(self._ready.make_one):
                     pass
-            except (Error, OSError) as error:
+            except (Error, OSError, sqlite3.Error) as error:
                 log.warning("ready sandboxes: %s", error)
             if not self._closing:
                 await self._again.wait()

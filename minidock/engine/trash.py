@@ -9,11 +9,14 @@ from __future__ import annotations
 import errno
 import logging
 import os
+import time
 from pathlib import Path
 
 from minidock.linux.pool import pool
 
 log = logging.getLogger(__name__)
+_PAUSES = (0.1, 1.0)
+"""Seconds before another try: having too many open files, say, is over in a moment."""
 
 
 class Trash:
@@ -62,10 +65,14 @@ class Trash:
 
 
 def _delete_logged(path: Path) -> None:
-    try:
-        delete_tree(path)
-    except Exception as error:
-        log.warning("delete %s: %s; it stays in the trash until the next start", path, error)
+    for pause in (*_PAUSES, None):
+        try:
+            return delete_tree(path)
+        except Exception as error:
+            if pause is None:
+                log.warning("delete %s: %s; it stays in the trash until the next start", path, error)
+                return
+            time.sleep(pause)
 
 
 def delete_tree(path: Path) -> None:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import os
 import socket
+import sqlite3
 import threading
 from collections import OrderedDict
 from contextlib import suppress
@@ -34,6 +35,7 @@ class Ready:
         self._lock = threading.Lock()
         self._making: str | None = None
         self._waiting: OrderedDict[str, Sandbox] = OrderedDict()
+        self._stale: set[str] = set()
 
     @property
     def owners(self) -> set[str]:
@@ -53,8 +55,12 @@ class Ready:
                 if not self._waiting:
                     return None
                 owner, sandbox = self._waiting.popitem(last=False)
-            if _plugged(sandbox) and self._bridge.hand_over(owner, container_id):
-                return sandbox
+            try:
+                if _plugged(sandbox) and self._bridge.hand_over(owner, container_id):
+                    return sandbox
+            except BaseException:
+                self._discard(owner, sandbox)
+                raise
             self._discard(owner, sandbox)
         return None
 
@@ -62,12 +68,16 @@ class Ready:
         """Adds one if there are too few; False where there is nothing to do, or no way to do it."""
         if self._bridge is None or not self.short:
             return False
+        self._forget_stale()
         owner = READY + new_id()[: 64 - len(READY)]
         self._making = owner
         try:
             sandbox = self._bridge.claim(owner)
         except Error:  # the subnet is full, or the bridge has gone: who asks for an address is told
             return False
+        except BaseException:
+            self._stale.add(owner)  # the database failed, perhaps also in giving the lease back
+            raise
         else:
             with self._lock:
                 self._waiting[owner] = sandbox
@@ -88,8 +98,16 @@ class Ready:
 
     def _discard(self, owner: str, sandbox: Sandbox) -> None:
         os.close(sandbox.netns_fd)
-        if self._bridge:
-            self._bridge.forget(owner)
+        self._stale.add(owner)
+        self._forget_stale()
+
+    def _forget_stale(self) -> None:
+        """Gives leases back; one for which that fails (the disk is full, say) is tried again with the next."""
+        for owner in tuple(self._stale):
+            with suppress(Error, OSError, sqlite3.Error):
+                if self._bridge:
+                    self._bridge.forget(owner)
+                self._stale.discard(owner)
 
 
 def _plugged(sandbox: Sandbox) -> bool:

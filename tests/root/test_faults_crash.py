@@ -65,8 +65,9 @@ def _do(api: Api, verb: str, ident: str) -> None:
     elif verb == "start":
         api.ask("POST", f"/containers/{ident}/start")
     elif verb == "exec":
-        session = api.ask("POST", f"/containers/{ident}/exec", {"Cmd": ["sleep", "0.2"]})[1]
-        api.ask("POST", f"/exec/{session['Id']}/start", {"Detach": True})
+        status, session = api.ask("POST", f"/containers/{ident}/exec", {"Cmd": ["sleep", "0.2"]})
+        if status == 201:
+            api.ask("POST", f"/exec/{session['Id']}/start", {"Detach": True})
     elif verb == "stop":
         api.ask("POST", f"/containers/{ident}/stop?t=20")
     else:
