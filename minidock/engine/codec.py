@@ -84,7 +84,8 @@ def _mapping(item: Any, value: Any, where: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise InvalidArgument(f"invalid {where}: want an object, got {_kind(value)}")
     return {
-        name: None if element is None else _value(item, element, f"{where}.{name}") for name, element in value.items()
+        name: _ZERO.get(item) if element is None else _value(item, element, f"{where}.{name}")
+        for name, element in value.items()
     }
 
 
@@ -111,6 +112,7 @@ def _scalar(hint: Any, value: Any, where: str) -> Any:
     raise InvalidArgument(f"invalid {where}: want {_NAMES[hint]}, got {_kind(value)}")
 
 
+_ZERO = {int: 0, str: "", bool: False}  # what Go's decoder makes of a null in a map
 _NAMES = {int: "an integer", str: "a string", bool: "true or false"}
 
 

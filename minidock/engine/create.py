@@ -10,6 +10,7 @@ import dataclasses
 import os
 import shutil
 from contextlib import ExitStack
+from ipaddress import ip_address
 from pathlib import Path
 
 from minidock.cgroup.limits import Limits
@@ -132,11 +133,24 @@ def _check_config(config: Config) -> None:
 def check_host(host: HostConfig) -> None:
     """Raises InvalidArgument for what can't be, NotImplemented for what minidock has not."""
     meaningless.check(host)
+    for entry in host.extra_hosts or ():
+        _check_extra_host(entry)
     restarts.check(host.restart_policy, host.auto_remove)
     _check_log(host.log_config)
     rights.check(host)
     mounts.shm_size(host)
     mounts.tmpfs_mounts(host)
+
+
+def _check_extra_host(entry: str) -> None:
+    name, colon, address = entry.partition(":")
+    if not (name and colon):
+        raise InvalidArgument(f'bad format for add-host: "{entry}"')
+    try:
+        if address != "host-gateway":
+            ip_address(address)
+    except ValueError:
+        raise InvalidArgument(f'invalid IP address in add-host: "{address}"') from None
 
 
 def _check_log(log: LogConfig) -> None:

@@ -187,7 +187,12 @@ class Engine:
         """Another name."""
         container = self.container(reference)
         before = container.name
-        self._parts.containers.rename(container, names.check_name(name))
+        if name.removeprefix("/") == before:
+            raise InvalidArgument("Renaming a container with the same name as its current name")
+        try:
+            self._parts.containers.rename(container, names.check_name(name))
+        except (InvalidArgument, Conflict) as error:
+            raise type(error)(f"Error when allocating new name: {error.message}") from None
         self.endpoints.resolvers.directory.forget()
         self._parts.events.container(container, "rename", oldName=f"/{before}")
 

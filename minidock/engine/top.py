@@ -11,14 +11,17 @@ import re
 import shlex
 
 from minidock.engine.requests import Top
-from minidock.wire.errors import InvalidArgument, ServerError, Unavailable
+from minidock.wire.errors import InvalidArgument, Unavailable
 
 _WORD = re.compile(r"[A-Za-z0-9,=_+%.:-]+", re.ASCII)
 
 
 async def top(pids: set[int], arguments: str) -> Top:
     """``arguments`` are ps's, ``-ef`` by default; they must leave a PID column."""
-    words = shlex.split(arguments or "-ef")
+    try:
+        words = shlex.split(arguments or "-ef")
+    except ValueError:  # a quotation mark without its other half
+        words = [""]
     if any(not _WORD.fullmatch(word) for word in words):
         raise InvalidArgument(f"invalid ps arguments: {arguments!r}", "such as aux, or -o pid,user,args")
     try:
@@ -33,14 +36,14 @@ async def top(pids: set[int], arguments: str) -> Top:
         raise Unavailable("top: ps is not installed on the host", "apt-get install procps") from None
     out, err = await ps.communicate()
     if ps.returncode:
-        raise ServerError(f"ps: {err.decode(errors='replace').strip().splitlines()[0] if err else 'failed'}")
+        raise InvalidArgument(f"ps: {(err.decode(errors='replace').strip() or 'failed').splitlines()[0]}")
     return _parse(out.decode(errors="replace"), pids)
 
 
 def _parse(text: str, pids: set[int]) -> Top:
     """The last column is the command and may hold spaces; all others do not."""
     lines = text.splitlines()
-    titles = lines[0].split()
+    titles = lines[0].split() if lines else []
     if "PID" not in titles:
         raise InvalidArgument("Couldn't find PID field in ps output", "add pid to the -o list")
     place = titles.index("PID")

@@ -12,7 +12,7 @@ from minidock.image import registry
 from minidock.image.auth import Authorizer, Refused
 from minidock.image.http import Timing, Transport, Unreachable
 from minidock.image.model import Auth, RegistryConfig
-from minidock.image.reference import DEFAULT_DOMAIN
+from minidock.image.reference import DEFAULT_DOMAIN, is_host
 from minidock.image.registry import Endpoint
 from minidock.wire.errors import Error, InvalidArgument, ServerError, Unauthorized
 
@@ -24,7 +24,7 @@ def host_of(server: str) -> str:
         host = urlsplit(text).netloc
     except ValueError:
         host = ""
-    if server and (not host or "@" in host):
+    if server and not is_host(host):
         raise InvalidArgument(f"invalid registry address: {server[:100]!r}")
     return DEFAULT_DOMAIN if host in ("", "index.docker.io", "registry-1.docker.io", "docker.io") else host
 

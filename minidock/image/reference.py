@@ -88,6 +88,11 @@ def parse(text: str) -> Reference:
     return reference
 
 
+def is_host(text: str) -> bool:
+    """Whether it can be a registry: a host, perhaps with a port."""
+    return _DOMAIN.fullmatch(text) is not None
+
+
 def is_tag(text: str) -> bool:
     """Whether it may stand behind a colon; what a registry lists may be anything."""
     return _TAG.fullmatch(text) is not None

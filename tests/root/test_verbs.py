@@ -58,5 +58,7 @@ def test_pause_unpause_rename(minidock: Cli, web: str) -> None:
     assert "(Paused)" in minidock.ok("ps")
     assert "already paused" in minidock("pause", web).err
     assert minidock.ok("unpause", web) == web
+    assert "same name as its current name" in minidock("rename", web, web).err
+    assert "Error when allocating new name: Invalid container name (a/b)" in minidock("rename", web, "a/b").err
     minidock.ok("rename", web, "www")
     assert minidock.ok("ps", "--format", "{{.Names}}") == "www"

@@ -31,6 +31,12 @@ def test_unknown_keys_are_ignored_and_null_means_default() -> None:
     assert decode(Config, {"Nonsense": 1, "Cmd": None, "Labels": None}) == Config()
 
 
+def test_a_null_in_a_map_is_what_go_makes_of_it() -> None:
+    """Found by the fuzz: a label of null was kept, and shown, as null."""
+    assert decode(Config, {"Labels": {"a": None}}).labels == {"a": ""}
+    assert decode(HostConfig, {"PortBindings": {"80/tcp": None}}).port_bindings == {"80/tcp": None}
+
+
 def test_a_bare_string_is_a_list_of_one() -> None:
     assert decode(Config, {"Cmd": "sh"}).cmd == ("sh",)
 
