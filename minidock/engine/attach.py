@@ -11,12 +11,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, replace
 from functools import partial
 
 from minidock.engine.replay import Replay, answer_taken
-from minidock.engine.requests import LogEntry
+from minidock.engine.requests import LogEntry, LogRequest
 from minidock.linux.hangup import HangUp
 from minidock.runtime.monitor import Monitor
 from minidock.wire.errors import Error
@@ -60,6 +60,15 @@ class Waiting:
         self._replays: dict[Client, Replay] = {}  # of clients that will wait, too
         self._reading: set[asyncio.Task[None]] = set()
         self._monitor: Monitor | None = None  # of a run, from the moment on when it has its clients
+
+    def take(self, client: Client, stream: bool, read: Callable[[LogRequest], AsyncIterator[LogEntry]]) -> None:
+        """A client that has had its answer: closed when it wants nothing, or no ``stream`` and no log any more."""
+        if client.log and (client.stdout or client.stderr):
+            self.read_out(client, read(LogRequest(stdout=client.stdout, stderr=client.stderr)), stay=stream)
+        elif stream and (client.stdin or client.stdout or client.stderr):
+            self.join(client)
+        else:
+            client.sock.close()
 
     def join(self, client: Client) -> None:
         """To the monitor of the run, if there is one; else keeps a client until the start, or until it hangs up."""

@@ -21,7 +21,8 @@ from minidock.engine.model import TRANSITIONS, Container, Definition, State, Sta
 from minidock.engine.waits import Waits
 from minidock.image.removal import User
 from minidock.runtime.monitor import Monitor
-from minidock.wire.errors import Ambiguous, Conflict, NotFound, ServerError
+from minidock.wire import names
+from minidock.wire.errors import Ambiguous, Conflict, InvalidArgument, NotFound, ServerError
 
 log = logging.getLogger(__name__)
 
@@ -185,8 +186,13 @@ class Containers:
         container.definition = definition
 
     def rename(self, container: Container, name: str) -> None:
-        """Gives it another name, which must be free."""
-        self.check_free(name)
+        """Gives it another name, which must be free. Raises InvalidArgument, Conflict."""
+        if name.removeprefix("/") == container.name:
+            raise InvalidArgument("Renaming a container with the same name as its current name")
+        try:
+            self.check_free(name := names.check_name(name))
+        except (InvalidArgument, Conflict) as error:
+            raise type(error)(f"Error when allocating new name: {error.message}") from None
         self._db.execute("UPDATE containers SET name = ? WHERE id = ?", (name, container.id))
         del self._by_name[container.name]
         container.name = name

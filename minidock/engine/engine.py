@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
@@ -187,12 +188,7 @@ class Engine:
         """Another name."""
         container = self.container(reference)
         before = container.name
-        if name.removeprefix("/") == before:
-            raise InvalidArgument("Renaming a container with the same name as its current name")
-        try:
-            self._parts.containers.rename(container, names.check_name(name))
-        except (InvalidArgument, Conflict) as error:
-            raise type(error)(f"Error when allocating new name: {error.message}") from None
+        self._parts.containers.rename(container, name)
         self.endpoints.resolvers.directory.forget()
         self._parts.events.container(container, "rename", oldName=f"/{before}")
 
@@ -226,16 +222,8 @@ class Engine:
             early,
             request.logs,
         )
-        if not (client.stdin or client.stdout or client.stderr):
-            sock.close()
-        elif request.logs:
-            wanted = LogRequest(stdout=client.stdout, stderr=client.stderr)
-            entries = logs.read(self.log_path(container), wanted, alive=lambda: False)
-            live.waiting.read_out(client, entries, stay=request.stream)
-        elif request.stream:
-            live.waiting.join(client)
-        else:
-            sock.close()
+        read = partial(logs.read, self.log_path(container), alive=lambda: False)
+        live.waiting.take(client, request.stream, read)
         self._parts.events.container(container, "attach")
 
     def resize(self, reference: str, rows: int, columns: int) -> None:
