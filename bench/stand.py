@@ -3,6 +3,9 @@
 For peers.py. In the mount namespace /sys/fs/cgroup is a plain cgroup v2 where the machine has v1 and v2 side by side:
 so every engine arranges the same kind of cgroup, and none touches the machine's v1 trees. The network namespace keeps
 their bridges and firewall rules off the machine. Reuses the tests' network namespaces and daemons.
+
+The folder is on a tmpfs where that has room: on ext4 a file that is made soon after thousands were deleted costs a
+millisecond, whoever makes it (the inodes of the last minute are passed over one by one), and each round deletes images.
 """
 
 from __future__ import annotations
@@ -22,6 +25,7 @@ from tests.support.needs import cgroup2_mount
 from tests.support.netns import Netns
 
 PLAIN_CGROUP2 = "umount -R /sys/fs/cgroup && mount -t cgroup2 cgroup2 /sys/fs/cgroup"
+MEMORY, ROOM = "/dev/shm", 4 << 30
 FOREIGN_CGROUPS = ("docker", "libpod_parent", "minidock-bench")
 HOLD = "mount --make-rprivate / && { %s; } && mount -t tmpfs run /run && echo ready && exec sleep infinity"
 
@@ -30,7 +34,8 @@ class Stand:
     """A context: the folder `base`, the tests' session (for minidock's own daemon), and `enter`, the way in."""
 
     def __enter__(self) -> Self:
-        self.session = Session()
+        room = os.statvfs(MEMORY)
+        self.session = Session(MEMORY if room.f_bavail * room.f_frsize > ROOM else "/tmp")
         self.base = self.session.base / "bench"
         self.base.mkdir()
         self.netns = Netns()

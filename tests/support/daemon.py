@@ -31,8 +31,8 @@ ARCHIVES = {"alpine": TOP / "rootfs/build/alpine-3.23.tar", "busybox": TOP / "ro
 class Session:
     """What all daemons of one test run share: the folder they live in, and the list of those that exist."""
 
-    def __init__(self) -> None:
-        self.base = Path(tempfile.mkdtemp(prefix="md-", dir="/tmp"))
+    def __init__(self, parent: str = "/tmp") -> None:
+        self.base = Path(tempfile.mkdtemp(prefix="md-", dir=parent))
         self.daemons: list[Daemon] = []
         self.instances: set[str] = set()  # of every daemon there ever was
         self.records: list[Path] = []  # what each of them answered (scribe.py)
