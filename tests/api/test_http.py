@@ -49,6 +49,7 @@ MALFORMED: dict[str, tuple[bytes, int]] = {
 
 @pytest.mark.parametrize("name", MALFORMED)
 def test_malformed(api: Harness, name: str) -> None:
+    """Row 28. Variants: no look for two lengths, for both lengths, for bare line feeds."""
     data, status = MALFORMED[name]
     with api.talk() as other, api.talk() as talker:
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # the answer is there all the same
@@ -198,7 +199,10 @@ def test_running_out_of_files_neither_spins_nor_kills_the_server(
 
 
 def test_a_browser_on_tcp_is_refused(api: Harness) -> None:
-    """DNS rebinding: the page's own host name, or an Origin, arrives on our port. A unix socket has no browsers."""
+    """DNS rebinding: the page's own host name, or an Origin, arrives on our port. A unix socket has no browsers.
+
+    Variant: Host is not looked at.
+    """
     port = api.tcp().getsockname()[1]
     answers = []
     for lines in ("Host: evil.example\r\n", f"Host: localhost:{port}\r\nOrigin: http://x\r\n", "Host: 127.0.0.1\r\n"):

@@ -198,6 +198,7 @@ def test_a_controller_that_is_refused_is_warned_about_with_the_reason(tree: Cgro
 
 @pytest.mark.cgroup2
 def test_ids_are_ids_and_nothing_else(tree: CgroupTree) -> None:
+    """Row 24. Variant: CgroupTree.path() takes any text."""
     for bad in ("", "..", "../x", "monitors", "C0" * 32, ID + "/x", ID[:-1]):
         with pytest.raises(InvalidArgument, match="invalid container id"):
             tree.create(bad, Limits())

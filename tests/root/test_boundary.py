@@ -2,6 +2,10 @@
 
 One table for all ways into a container: run, run -t, exec, exec -u, and the options that widen or narrow. Each check of
 "is it shut?" has its control in --privileged, where the same probe finds the door open. See ../support/probe.py.
+
+Variants that it was seen to fail on: a capset(2) with inheritable capabilities (row 11 of docs/security.md), a writable
+cgroup2 and no cgroup namespace (24), no close_range(2) and no closefrom in the daemon's spawn, in the monitor and in
+`close_fds` (2; one of them alone is enough).
 """
 
 from __future__ import annotations

@@ -447,7 +447,10 @@ def router_advertisement(source: bytes) -> bytes:
 
 
 def test_a_container_can_not_become_the_hosts_router(world: World) -> None:
-    """CVE-2020-13401. The vulnerable variant is a bridge with the kernel's defaults, accept_ra on: see the control."""
+    """CVE-2020-13401. The vulnerable variant is a bridge with the kernel's defaults, accept_ra on: see the control.
+
+    Variant: NO_IPV6 of network/sandbox.py empty.
+    """
     sandbox = world.claim(world.up(), ONE)
 
     def announce() -> None:

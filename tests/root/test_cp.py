@@ -1,4 +1,8 @@
-"""cp, both ways, by our client, the docker CLI and docker-py; and what a hostile container can do about it: nothing."""
+"""cp, both ways, by our client, the docker CLI and docker-py; and what a hostile container can do about it: nothing.
+
+Variant that it was seen to fail on: look-ups below the root's fd, but without RESOLVE_IN_ROOT (row 13 of
+docs/security.md).
+"""
 
 from __future__ import annotations
 

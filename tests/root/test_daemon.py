@@ -132,6 +132,7 @@ def test_the_socket_is_root_s_and_the_group_s(daemon: Daemon) -> None:
 
 
 def test_nothing_of_the_data_root_is_for_others(daemon: Daemon) -> None:
+    """Row 25. Variant: _make_roots() with mode 0755 and a umask of 022."""
     for root in (daemon.data_root, daemon.exec_root):
         assert stat.S_IMODE(root.stat().st_mode) == 0o710
     for name in ("containers", "content", "layers", "minidock.db"):

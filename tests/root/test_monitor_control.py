@@ -152,6 +152,37 @@ def _send_by_chance(chance: random.Random, directory: Path) -> None:
                 pass
 
 
+def test_a_peer_that_is_not_root_is_sent_away(workshop: Workshop) -> None:
+    """Row 12 of docs/security.md (CVE-2020-15257): even where the folder and the socket are everybody's by mistake.
+
+    Variant: is_our_user() in csrc/control.c looks at nothing; then the peer is told the state, as root is.
+    """
+
+    async def test() -> None:
+        monitor = await workshop.start(shell("read line; exit $line", stdin="open"))
+        directory = workshop.directory(monitor.ident)
+        os.chmod(directory, 0o755)
+        os.chmod(directory / "control", 0o666)
+        assert await asyncio.to_thread(_heard_as, directory, 65534) == 0
+        assert await asyncio.to_thread(_heard_as, directory, 0) > 0, "the control"
+        await _proves_alive(monitor)
+
+    workshop.run(test)
+
+
+def _heard_as(directory: Path, user: int) -> int:
+    """How many bytes a process of that user is told on the control socket: 0 if it is sent away (at most 255)."""
+    child = os.fork()
+    if child == 0:
+        os.chdir(directory)
+        os.setuid(user)
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        sock.settimeout(monitors.LIMIT)
+        sock.connect("control")
+        os._exit(min(len(sock.recv(100)), 255))
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
 def test_connections_beyond_the_limit_wait(workshop: Workshop) -> None:
     async def test() -> None:
         monitor = await workshop.start(shell("read line; exit $line", stdin="open"))

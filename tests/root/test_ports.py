@@ -160,7 +160,10 @@ def mac_of(world: World, link: str) -> str:
 
 
 def test_loopback_stays_loopback(world: World) -> None:
-    """CVE-2020-8558 and its kin: what is published on, or served at, 127.0.0.1 is for the host alone."""
+    """CVE-2020-8558 and its kin: what is published on, or served at, 127.0.0.1 is for the host alone.
+
+    Row 30. Variant: the address of a binding is forgotten (_host_ip gives none).
+    """
     world.neighbour()
     web, other = world.run("-p", "127.0.0.1:8081:80/udp", "-p", "8082:80/tcp"), world.run()
     server = world.server(web, 80, socket.SOCK_DGRAM)

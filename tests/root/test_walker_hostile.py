@@ -3,6 +3,10 @@
 Most tests have a place on the "host" (a folder beside the root) that must be as it was afterwards; the docstring says
 which known hole it is and what a runtime with that hole does.
 Read next: csrc/path.c, csrc/step.c, csrc/steps_tty.c.
+
+Variants that each was seen to fail on: path_open() without RESOLVE_IN_ROOT and RESOLVE_NO_MAGICLINKS (rows 2, 4, 5, 7,
+8, 9 of docs/security.md); `rootfs` without O_NOFOLLOW (6); walk_null() without a look at the device's number (7); the
+terminal's directory not asked for devpts (8); sysctls without RESOLVE_NO_XDEV (10); a dumpable reaper (3).
 """
 
 from __future__ import annotations

@@ -197,6 +197,19 @@ def test_what_create_refuses(config: Config, host: HostConfig, error: type[Error
         define(config, host)
 
 
+@pytest.mark.parametrize(
+    "name", ["", "a", "-a", ".a", "a/b", "../a", "a b", "a\n", "ä", "a" * 256, "0" * 64, "0123456789ab"]
+)
+def test_names_that_a_container_may_not_have(name: str) -> None:
+    """Row 27 of docs/security.md (CVE-2014-5278): what is a path, or reads like an id.
+
+    Variants: check_name() without the pattern, without the length, without the look for ids.
+    """
+    with pytest.raises(InvalidArgument, match="Invalid container name"):
+        names.check_name(name)
+    assert names.check_name("/a.b_c-1") == "a.b_c-1"
+
+
 def test_random_names_are_names() -> None:
     for _ in range(100):
         assert names.check_name(names.random_name())

@@ -19,6 +19,7 @@ CHANGES: dict[str, Callable[[int], object]] = {
 
 @pytest.mark.parametrize("change", CHANGES)
 def test_nothing_can_be_changed(change: str) -> None:
+    """Row 1. Variant: no seals."""
     content = os.urandom(100_000)
     fd = sealed("test", content)
     try:

@@ -144,7 +144,10 @@ def test_a_wrong_password_is_an_access_error(fake: FakeRegistry) -> None:
 
 
 def test_credentials_do_not_follow_a_redirect_to_another_host(fake: FakeRegistry, tmp_path: Path) -> None:
-    """CVE-2020-15157. The storage behind a registry is somebody else's; the control: the registry itself gets them."""
+    """CVE-2020-15157. The storage behind a registry is somebody else's; the control: the registry itself gets them.
+
+    Row 19. Variant: Authorization goes wherever a redirect leads.
+    """
     with fake_registry("127.0.0.2") as storage:
         storage.blobs = fake.blobs
         token = bearer(fake)

@@ -112,7 +112,10 @@ def test_a_flipped_bit_in_gzip_is_an_error() -> None:
 
 
 def test_a_gzip_bomb_is_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A gibibyte of zeros is allowed, not more than its share after it; the numbers are made small here."""
+    """A gibibyte of zeros is allowed, not more than its share after it; the numbers are made small here.
+
+    Row 17. Variant: no ratio.
+    """
     monkeypatch.setattr(decompress, "FREE_BYTES", 1 << 20)
     assert len(inflated(gzip.compress(bytes(1 << 20)))) == 1 << 20, "small things may grow as they like"
     with pytest.raises(InvalidArgument, match="refused as a bomb"):
@@ -121,6 +124,7 @@ def test_a_gzip_bomb_is_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_too_many_entries() -> None:
+    """Row 17. Variant: entries are not counted."""
     data = tar(*(file(str(n)) for n in range(11)))
     assert len(names(data, max_entries=11)) == 11
     with pytest.raises(InvalidArgument, match="more than 10 entries"):
