@@ -5,6 +5,7 @@ Whole commands again, as a user has them: the start of the client and of the con
 
 from __future__ import annotations
 
+import base64
 import os
 import shlex
 from contextlib import ExitStack
@@ -18,10 +19,11 @@ AT_ONCE = 20
 
 
 def attach(peer: Peer, stand: Stand, stack: ExitStack) -> list[Measured]:
-    """`run busybox cat FILE | wc -c`, the file on a volume. With the time of a start in it, as users have it."""
+    """`run busybox cat FILE | wc -c`, the file on a volume; each line is logged on the way, as by default."""
     big = stand.base / "big"
     if not big.exists():
-        big.write_bytes(os.urandom(1 << 20) * MEGABYTES)
+        megabyte = base64.encodebytes(os.urandom(1 << 20))[: 1 << 20]  # lines of text, as programs write them
+        big.write_bytes(megabyte * MEGABYTES)
     run = [*peer.client, "run", "--rm", "--network", "none", "-v", f"{big}:/big:ro", "busybox", "cat", "/big"]
     script = f'test "$({shlex.join(run)} | wc -c)" = {MEGABYTES << 20}'
     return [Measured(f"run busybox cat of {MEGABYTES} MB | wc -c", peer.name, timed(["sh", "-c", script]))]
