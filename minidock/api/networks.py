@@ -26,6 +26,9 @@ async def list_(engine: Engine, request: Request) -> Answer:
     """GET /networks"""
     wanted = request.filters("dangling", "driver", "id", "label", "name", "scope", "type")
     dangling = wanted.flag("dangling")
+    for kind in wanted.get("type"):
+        if kind not in ("builtin", "custom"):
+            raise InvalidArgument(f"invalid filter: 'type'='{kind}'", "builtin or custom")
     found = [
         _shown(network, {})
         for network in engine.networks.all()

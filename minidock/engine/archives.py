@@ -78,6 +78,7 @@ class Archives:
                 writer.finish()
 
             await root.work(write)
+        self._parts.events.container(container, "export")
 
     async def stat(self, reference: str, path: str) -> PathStat:
         """What a path is. Raises NotFound."""
@@ -101,12 +102,14 @@ class Archives:
                     os.close(fd)
 
             await root.work(write)
+        self._parts.events.container(container, "archive-path")
 
     async def put(self, reference: str, path: str, take: Take, keep_kinds: bool, to_user: bool) -> None:
         """A tar into a directory. ``to_user``: everything becomes the container's user's."""
         container, path = self._find(reference), absolute(path)
         async with self.roots.open(container, writable=True) as root:
             await root.work(lambda: _extract(root, path, container, take, keep_kinds, to_user))
+        self._parts.events.container(container, "extract-to-dir")
 
 
 def absolute(path: str) -> str:

@@ -13,7 +13,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from minidock.engine.config import Config
-from minidock.engine.model import Container
+from minidock.engine.model import Container, Status
 from minidock.engine.parts import Parts
 from minidock.engine.roots import Roots
 from minidock.image.commit import CommitRequest
@@ -45,9 +45,11 @@ class Commits:
         base = self._parts.images.of_container(container.definition.image_id)
         async with self._standing(container, pause):
             image = await asyncio.to_thread(self._parts.images.commit, base, upper, name, wish)
-        attributes = {"comment": comment, "imageID": image.id, "imageRef": name or ""}
-        attributes |= {"name": container.name, "image": config.image}
-        self._parts.events.publish("container", "commit", container.id, attributes)
+            if name:
+                self._parts.events.publish("image", "tag", image.id, {"name": image.tags[-1] if image.tags else name})
+            attributes = {"comment": comment, "imageID": image.id, "imageRef": name or ""}
+            attributes |= {"name": container.name, "image": config.image}
+            self._parts.events.publish("container", "commit", container.id, attributes)
         return image
 
     @asynccontextmanager
@@ -56,8 +58,13 @@ class Commits:
         if container.state.alive and not pause:
             yield
             return
+        stopped = container.state.status is Status.RUNNING
         async with self._roots.still(container):
+            if stopped:
+                self._parts.events.container(container, "pause")
             yield
+        if stopped:
+            self._parts.events.container(container, "unpause")
 
 
 def _settings(config: Config) -> dict[str, Any]:

@@ -184,6 +184,9 @@ class Endpoints:
     def publish(self, container: Container, action: str, endpoints: Mapping[str, EndpointRecord]) -> None:
         """``connect`` or ``disconnect``, an event for each endpoint."""
         self.resolvers.directory.forget()
+        if not endpoints and container.host.network_mode in ("host", "none"):  # as dockerd, which sees endpoints there
+            network = self._networks.find(container.host.network_mode)
+            self._networks.publish(network, action, container=container.id)
         for name, endpoint in endpoints.items():
             driver = next((network.driver for network in self._networks.all() if network.id == endpoint.network_id), "")
             attributes = {"container": container.id, "name": name, "type": driver or "bridge"}

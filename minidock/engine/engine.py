@@ -260,7 +260,9 @@ class Engine:
         check_not_restarting(container)
         if not container.state.alive:
             raise Conflict(f"container {container.id} is not running")
-        return await top.top(set(self._parts.cgroups.pids(container.id)), arguments)
+        found = await top.top(set(self._parts.cgroups.pids(container.id)), arguments)
+        self._parts.events.container(container, "top")
+        return found
 
     async def sizes(self, reference: str) -> tuple[int, int]:
         """(bytes that the container has written, bytes of all it sees)."""
@@ -354,7 +356,7 @@ class Engine:
         removed = await asyncio.to_thread(self.images.remove, reference, force, self.builds.users_of, prune)
         for one in removed:
             if one.untagged or one.deleted == image.id:
-                self._image_event("untag" if one.untagged else "delete", reference, image.id)
+                self._image_event("untag" if one.untagged else "delete", image.id, image.id)
         return removed
 
     def _image_event(self, action: str, name: str, ident: str) -> None:

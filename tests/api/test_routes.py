@@ -63,6 +63,7 @@ ANSWERS: list[tuple[str, str, Any, int, str]] = [
     ("POST", "/containers/old/kill", b"", 409, f"cannot kill container: old: container {OLD} is not running"),
     ("POST", "/containers/web/pause", b"", 204, ""),
     ("POST", "/containers/web/unpause", b"", 204, ""),
+    ("GET", '/networks?filters={"type":["x"]}', b"", 400, "invalid filter: 'type'='x'"),
     ("POST", "/containers/web/rename?name=other", b"", 204, ""),
     ("POST", "/containers/web/rename", b"", 400, "Neither old nor new names may be empty"),
     ("DELETE", "/containers/old?force=1&v=1", b"", 204, ""),

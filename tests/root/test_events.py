@@ -1,0 +1,114 @@
+"""Events: Docker's words, in Docker's order, with Docker's attributes; what is kept is told again, and filtered.
+
+The sequence was taken from dockerd 20.10 with the same commands, but for the end of a run, where 26.1 puts the network
+and the volumes before ``die``.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.cli import Cli
+
+NETWORK = {"container", "name", "type"}
+PLAIN = {"image", "name"}
+EXPECTED: list[tuple[str, str, set[str]]] = [
+    ("volume", "create", {"driver"}),
+    ("container", "create", PLAIN),
+    ("network", "connect", NETWORK),
+    ("volume", "mount", {"container", "destination", "driver", "propagation", "read/write"}),
+    ("container", "start", PLAIN),
+    ("container", "exec_create: sh -c exit 3", PLAIN | {"execID"}),
+    ("container", "exec_start: sh -c exit 3", PLAIN | {"execID"}),
+    ("container", "exec_die", PLAIN | {"execID", "exitCode"}),
+    ("container", "pause", PLAIN),
+    ("container", "unpause", PLAIN),
+    ("container", "rename", PLAIN | {"oldName"}),
+    ("container", "update", PLAIN),
+    ("container", "top", PLAIN),
+    ("container", "extract-to-dir", PLAIN),
+    ("container", "archive-path", PLAIN),
+    ("container", "export", PLAIN),
+    ("container", "pause", PLAIN),
+    ("image", "tag", {"name"}),
+    ("container", "commit", PLAIN | {"comment", "imageID", "imageRef"}),
+    ("container", "unpause", PLAIN),
+    ("image", "untag", {"name"}),
+    ("image", "delete", {"name"}),
+    ("container", "kill", PLAIN | {"signal"}),
+    ("network", "disconnect", NETWORK),
+    ("volume", "unmount", {"container", "driver"}),
+    ("container", "die", PLAIN | {"execDuration", "exitCode"}),
+    ("container", "destroy", PLAIN),
+    ("volume", "destroy", {"driver"}),
+]
+
+
+@pytest.mark.docker_cli
+def test_the_life_of_a_container_in_events(docker_cli: Cli, docker_api: Any, tmp_path: Path) -> None:
+    since = time.time()
+    docker_cli.ok("create", "--network", "none", "--name", "one", "-v", "evv:/x", "busybox", "sleep", "1000")
+    docker_cli.ok("start", "one")
+    assert docker_cli("exec", "one", "sh", "-c", "exit 3").code == 3
+    docker_cli.ok("pause", "one")
+    docker_cli.ok("unpause", "one")
+    docker_cli.ok("rename", "one", "two")
+    docker_cli.ok("update", "--restart", "no", "two")
+    docker_cli.ok("top", "two")
+    (tmp_path / "file").write_text("x")
+    docker_cli.ok("cp", str(tmp_path / "file"), "two:/tmp/")
+    docker_cli.ok("cp", "two:/tmp/file", str(tmp_path / "back"))
+    docker_cli.ok("export", "-o", str(tmp_path / "tar"), "two")
+    docker_cli.ok("commit", "two", "made:1")
+    docker_cli.ok("rmi", "made:1")
+    docker_cli.ok("kill", "two")
+    docker_cli.ok("wait", "two")
+    docker_cli.ok("rm", "two")
+    docker_cli.ok("volume", "rm", "evv")
+    until = time.time()
+
+    def told(**filters: list[str]) -> list[dict[str, Any]]:
+        return list(docker_api.events(since=since, until=until, filters=filters, decode=True))
+
+    everything = told()
+    assert [(e["Type"], e["Action"], set(e["Actor"]["Attributes"])) for e in everything] == EXPECTED
+    for event in everything:
+        assert event["scope"] == "local" and event["timeNano"] // 10**9 == event["time"]
+        assert ("status" in event) == (event["Type"] in ("container", "image"))
+        assert ("from" in event) == (event["Type"] == "container")
+    for kind in ("container", "image", "volume", "network"):
+        assert told(type=[kind]) == [e for e in everything if e["Type"] == kind]
+    assert told(type=["daemon"]) == []
+    assert told(event=["pause"]) == [e for e in everything if e["Action"] == "pause"]
+    assert told(event=["exec_start"]) == [e for e in everything if e["Action"].startswith("exec_start")]
+    ident = everything[1]["Actor"]["ID"]
+    own = [e for e in everything if e["Type"] == "container"]
+    assert told(container=[ident]) == told(container=[ident[:12]]) == own
+    assert [e["Action"] for e in told(container=["one"])] == [
+        a for _, a, _ in EXPECTED[1:10] if a not in ("connect", "mount")
+    ]
+    assert told(volume=["evv"]) == [e for e in everything if e["Type"] == "volume"]
+    assert told(network=["none"]) == [e for e in everything if e["Type"] == "network"]
+    assert [e["Action"] for e in told(image=["made:1"])] == ["tag"]
+    assert told(label=["nosuch"]) == []
+    assert (
+        json.loads(
+            docker_cli.ok(
+                "events",
+                "--since",
+                str(since),
+                "--until",
+                str(until),
+                "--filter",
+                "event=die",
+                "--format",
+                "{{json .}}",
+            )
+        )["Actor"]["Attributes"]["exitCode"]
+        == "137"
+    )
