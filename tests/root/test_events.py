@@ -49,9 +49,8 @@ EXPECTED: list[tuple[str, str, set[str]]] = [
 ]
 
 
-@pytest.mark.docker_cli
-def test_the_life_of_a_container_in_events(docker_cli: Cli, docker_api: Any, tmp_path: Path) -> None:
-    since = time.time()
+def live(docker_cli: Cli, folder: Path) -> None:
+    """What EXPECTED tells of."""
     docker_cli.ok("create", "--network", "none", "--name", "one", "-v", "evv:/x", "busybox", "sleep", "1000")
     docker_cli.ok("start", "one")
     assert docker_cli("exec", "one", "sh", "-c", "exit 3").code == 3
@@ -60,16 +59,22 @@ def test_the_life_of_a_container_in_events(docker_cli: Cli, docker_api: Any, tmp
     docker_cli.ok("rename", "one", "two")
     docker_cli.ok("update", "--restart", "no", "two")
     docker_cli.ok("top", "two")
-    (tmp_path / "file").write_text("x")
-    docker_cli.ok("cp", str(tmp_path / "file"), "two:/tmp/")
-    docker_cli.ok("cp", "two:/tmp/file", str(tmp_path / "back"))
-    docker_cli.ok("export", "-o", str(tmp_path / "tar"), "two")
+    (folder / "file").write_text("x")
+    docker_cli.ok("cp", str(folder / "file"), "two:/tmp/")
+    docker_cli.ok("cp", "two:/tmp/file", str(folder / "back"))
+    docker_cli.ok("export", "-o", str(folder / "tar"), "two")
     docker_cli.ok("commit", "two", "made:1")
     docker_cli.ok("rmi", "made:1")
     docker_cli.ok("kill", "two")
     docker_cli.ok("wait", "two")
     docker_cli.ok("rm", "two")
     docker_cli.ok("volume", "rm", "evv")
+
+
+@pytest.mark.docker_cli
+def test_the_life_of_a_container_in_events(docker_cli: Cli, docker_api: Any, tmp_path: Path) -> None:
+    since = time.time()
+    live(docker_cli, tmp_path)
     until = time.time()
 
     def told(**filters: list[str]) -> list[dict[str, Any]]:
