@@ -25,6 +25,7 @@ _SAME: dict[str, dict[str, tuple[str, ...]]] = {
         "image": ("import", "load", "pull", "tag"),
         "distribution": ("save", "push"),
         "inspect": ("inspect",),
+        "build": ("build",),
         "history": ("history",),
     },
     "system": {"system": ("info",), "events": ("events",)},

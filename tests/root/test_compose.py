@@ -34,6 +34,7 @@ def compose(request: pytest.FixtureRequest, daemon: Daemon) -> Compose:
     """`compose(FILE)(COMMAND, …)`, as the project `md`."""
     program = program_of("docker-compose", request.param)
     environment = base_env(daemon.base) | {"DOCKER_HOST": daemon.host, "COMPOSE_PROJECT_NAME": "md"}
+    environment["DOCKER_BUILDKIT"] = "0"  # the classic builder; compose 2 looks for BuildKit without asking
     return lambda file: Cli([program or "", "-f", str(FILES / file)], environment)
 
 
@@ -49,6 +50,7 @@ def test_two_services(compose: Compose, minidock: Cli) -> None:
 
     pair.ok("up", "-d", "--no-recreate", "--scale", "client=3", timeout=120)
     assert len(pair.ok("ps", "-q", "client").split()) == 3
+    assert pair.ok("run", "--rm", "-T", "client", "echo", "once", timeout=120).endswith("once")
 
     pair.ok("restart", "-t", "0", "web", timeout=120)
     pair.ok("down", "-t", "0", timeout=120)
@@ -73,3 +75,13 @@ def test_networks_volumes_health_and_ports(compose: Compose, daemon: Daemon, min
     assert set(networks) == {"md_front", "md_back"}
     three.ok("down", "-v", "-t", "0", timeout=120)
     assert minidock.ok("ps", "-aq") == minidock.ok("volume", "ls", "-q") == ""
+
+
+def test_an_image_that_is_built(compose: Compose, minidock: Cli) -> None:
+    built = compose("built.yaml")
+    built.ok("build", timeout=120)
+    built.ok("up", "-d", timeout=120)
+    eventually(lambda: "hello" in (said := built.ok("logs", "--no-color", "app")) and "blue" in said, "what it says")
+    built.ok("down", "--rmi", "local", "-t", "0", timeout=120)
+    assert "md" not in minidock.ok("images")
+    minidock.ok("image", "prune", "-f")  # the steps below it, which compose 2 leaves

@@ -39,6 +39,8 @@ class Replay:
         environment = {**base_env(folder), "DOCKER_BUILDKIT": "0"}
         self.docker = Cli([program, "-H", f"unix://{recorder.path}"], environment)
         (folder / "f").write_text("a file\n")
+        (folder / "build").mkdir()
+        (folder / "build/Dockerfile").write_text('FROM busybox\nRUN echo built > /x\nCMD ["cat", "/x"]\n')
 
     def differences(self, session: list[Step], recorded: dict[str, golden.Facts]) -> Iterator[tuple[str, str, str]]:
         """(command, request, what is not as recorded) of the whole session."""
@@ -104,7 +106,7 @@ def admitted(version: str) -> set[Row]:
 def replay(fresh_daemon: Daemon, tmp_path: Path) -> Iterator[Callable[[str], Replay]]:
     with Recorder(fresh_daemon.base / "p.sock", fresh_daemon.socket) as recorder:
         yield lambda program: Replay(program, fresh_daemon, recorder, tmp_path)
-    fresh_daemon.cli.ok("rmi", "img1:v1", "imp:1")
+    fresh_daemon.cli.ok("rmi", "img1:v1", "imp:1", "b1")
     fresh_daemon.cli("volume", "rm", "vol1")  # gone already where the client's prune takes named ones, too
 
 

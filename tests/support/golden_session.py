@@ -1,7 +1,7 @@
 """The recorded session with dockerd, command by command: what test_golden_replay.py types again.
 
 For golden_distil.py too, which looks up the recording of each step by its name. The exit codes are those of the same
-client with a dockerd. `{folder}` is a folder of the run's own, with a file `f` in it.
+client with a dockerd. `{folder}` is a folder of the run's own, with a file `f` in it and a Dockerfile in `build`.
 """
 
 from __future__ import annotations
@@ -113,6 +113,7 @@ def steps(attach_signals: tuple[int, ...]) -> list[Step]:
     """The session; ``attach_signals``: what the recorded `attach` passed on."""
     return [
         *map(_line, BEFORE.strip().splitlines()),
+        Step("DOCKER_BUILDKIT=0 build", (_command("build -t b1 {folder}/build"),)),
         Step(
             "exec -i piped", (_command("run -d --name w9 busybox sleep 100"), _command("exec -i w9 cat", stdin="abc\n"))
         ),

@@ -18,11 +18,11 @@ CONTAINERS = (
 )
 COMMANDS = [
     *(("container", verb) for verb in CONTAINERS.split()),
-    *(("image", verb) for verb in "history import inspect load ls prune pull push rm save tag".split()),
+    *(("image", verb) for verb in "build history import inspect load ls prune pull push rm save tag".split()),
     *(("network", verb) for verb in "connect create disconnect inspect ls prune rm".split()),
     *(("volume", verb) for verb in "create inspect ls prune rm".split()),
     *(("system", verb) for verb in "df events info prune".split()),
-    *((verb,) for verb in "version login logout search".split()),
+    *((verb,) for verb in "build version login logout search".split()),
 ]
 # the table names commands as people call them
 SHORT = {"image ls": "images", "image rm": "rmi", "container ls": "ps"}
