@@ -16,19 +16,14 @@ import pytest
 import zstandard
 
 from minidock.image import decompress
-from minidock.image.http import Timing
 from minidock.wire.errors import Error
 from tests.support import images as made
 from tests.support import registries
 from tests.support.daemon import Daemon
 from tests.support.images import Images, file, tar
-from tests.support.registries import FakeRegistry, Reply, Request, fake_registry
+from tests.support.registries import BASE, BUSYBOX, QUICK, TOP, FakeRegistry, Reply, Request, fake_registry
 
 BUILD = Path(__file__).parents[2] / "rootfs/build"
-BUSYBOX = f"docker-archive:{BUILD}/busybox.tar:busybox:latest"
-QUICK = Timing(connect=1, read=0.3, window=0.5, window_bytes=100, attempts=2, pause=0.01, longest_pause=0.05)
-BASE = tar(file("base", b"B" * 100_000))
-TOP = tar(file("top", b"T" * 1000))
 
 
 @pytest.fixture

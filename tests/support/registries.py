@@ -18,12 +18,19 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-from tests.support.images import digest, gz, image_config
+from minidock.image.http import Timing
+from tests.support.images import digest, file, gz, image_config, tar
 from tests.support.netns import DIES_WITH_US
 from tests.support.wait import eventually
 
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 INDEX = "application/vnd.oci.image.index.v1+json"
+BUSYBOX = f"docker-archive:{Path(__file__).parents[2]}/rootfs/build/busybox.tar:busybox:latest"  # as skopeo calls it
+
+# For pulls of images that are made by hand: impatient, and two layers.
+QUICK = Timing(connect=1, read=0.3, window=0.5, window_bytes=100, attempts=2, pause=0.01, longest_pause=0.05)
+BASE = tar(file("base", b"B" * 100_000))
+TOP = tar(file("top", b"T" * 1000))
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ import ssl
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -269,6 +270,19 @@ def test_a_lasting_failure_is_told_after_a_few_attempts(fake: FakeRegistry, stat
     with pytest.raises(ServerError, match="toomanyrequests: slow down"):
         got(fake)
     assert len(fake.paths("/manifests/")) == QUICK.attempts and time.monotonic() - begun < 3, "not a day"
+
+
+def test_the_pause_is_the_one_that_the_registry_asks_for(fake: FakeRegistry, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Retry-After in seconds, up to a bound; a date, or nonsense, is passed over. Seen to fail without either."""
+    pauses: list[float] = []
+    monkeypatch.setattr(registry.time, "sleep", pauses.append)
+    timing = replace(QUICK, attempts=5, pause=0.5, longest_pause=20)
+    busy = [Reply(429, headers={"Retry-After": text}) for text in ("7", "86400", "Wed, 21 Oct 2026 07:28:00 GMT", "-1")]
+    fake.hook = on("/manifests/", *busy, Reply(200, fake.manifests["x:1"][1]))
+    ref = reference.parse(f"{fake.host}/x:1")
+    opened, _ = registry.open_manifest(ref, RegistryConfig(), None, timing)
+    opened.close()
+    assert pauses == [7, 20, 2, 4]
 
 
 def test_a_no_is_not_asked_again(fake: FakeRegistry) -> None:
