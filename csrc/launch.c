@@ -11,6 +11,7 @@
 
 #include <fcntl.h>
 #include <poll.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -89,6 +90,14 @@ int launch_open(int plan_fd, struct launch *l)
     return 0;
 }
 
+static void reap_child(struct launch *l, int *status)
+{
+    while (waitpid(l->pid, status, __WALL) < 0 && errno == EINTR)
+        continue;
+    l->pid = 0;
+    close_fd(&l->pidfd);
+}
+
 /* Kills and reaps what is left of a start that failed. Returns its wait status, 0 if there was no child. */
 static int end_child(struct launch *l)
 {
@@ -99,8 +108,8 @@ static int end_child(struct launch *l)
         /* Within the kernel some waits can't be interrupted; such a process is init's when we end, and dies one day. */
         while (poll(&dead, 1, KILL_LIMIT) < 0 && errno == EINTR)
             continue;
-        while (dead.revents != 0 && waitpid(l->pid, &status, __WALL) < 0 && errno == EINTR)
-            continue;
+        if (dead.revents != 0)
+            reap_child(l, &status);
     }
     l->pid = 0;
     close_fd(&l->pidfd);
@@ -126,6 +135,30 @@ static int give_up(struct launch *l, bool stuck)
     return -1;
 }
 
+/* The number behind a pidfd, as we would call it: it was born where numbers are others. 0 if it is gone. */
+static pid_t number_of(int pidfd)
+{
+    char path[64], text[512];
+    snprintf(path, sizeof(path), "/proc/self/fdinfo/%d", pidfd);
+    CLEANUP_FD int fd = open(path, O_RDONLY | O_CLOEXEC);
+    ssize_t n = fd < 0 ? -1 : read(fd, text, sizeof(text) - 1);
+    text[n > 0 ? n : 0] = '\0';
+    const char *line = strstr(text, "Pid:");
+    long number = line == NULL ? 0 : strtol(line + strlen("Pid:"), NULL, 10);
+    return number > 0 ? (pid_t)number : 0;
+}
+
+/* The child of a `userns` step goes on in another process, which is ours as well (CLONE_PARENT). The first has ended, or
+ * is about to. The second stays a zombie until we reap it, so its number is good even if it has been killed. */
+static void adopt(struct launch *l, int *born)
+{
+    if (*born < 0)
+        return;
+    reap_child(l, NULL);
+    l->pidfd = steal_fd(born);
+    l->pid = number_of(l->pidfd);
+}
+
 /* fds 0 to 2 must be taken, or a pipe end could land there and be lost under the child's dup2. */
 static void fill_standard_fds(void)
 {
@@ -139,7 +172,7 @@ static void fill_standard_fds(void)
  * writer is gone, and we are not to be that writer. */
 int launch_run(struct launch *l)
 {
-    CLEANUP_FD int from_child = -1;
+    CLEANUP_FD int from_child = -1, born = -1;
     struct walk w = {
         .launch = l,
         .plan = l->plan,
@@ -147,6 +180,7 @@ int launch_run(struct launch *l)
         .child_stdio = {-1, -1, -1},
         .report_fd = -1,
         .root_fd = -1,
+        .shelf_fd = -1,
         .proc_fd = -1,
         .null_fd = -1,
         .empty_fd = -1,
@@ -164,7 +198,8 @@ int launch_run(struct launch *l)
         close_fd(&w.child_stdio[i]);
     close_fd(&w.report_fd);
     if (r == 0) {
-        stuck = !report_wait(from_child, l->report, &l->master_fd);
+        stuck = !report_wait(from_child, l->report, &l->master_fd, &born);
+        adopt(l, &born);
         r = !stuck && report_started(l->report) ? 0 : -1;
     }
     if (r < 0)

@@ -71,9 +71,9 @@ union fd_message {
 
 /* SCM_RIGHTS: the kernel puts a copy of the fd into the receiver's table. At least one byte must go with it.
  * See: unix(7), cmsg(3). */
-int report_send_fd(int child_end, int fd)
+int report_send_fd(int child_end, enum report_kind kind, int fd)
 {
-    char byte = 'm';
+    char byte = (char)kind;
     union fd_message control = {0};
     struct iovec data = {&byte, 1};
     struct msghdr message = {
@@ -86,15 +86,14 @@ int report_send_fd(int child_end, int fd)
     return sendmsg(child_end, &message, MSG_NOSIGNAL) == 1 ? 0 : -errno;
 }
 
-/* A second one would replace the first; plans have one terminal at most. */
-static void take_master(struct msghdr *message, int *master)
+/* A second one would replace the first; a plan has one terminal and one `userns` at most. */
+static void take_fd(struct msghdr *message, int *place)
 {
     struct cmsghdr *c = CMSG_FIRSTHDR(message);
     if (c == NULL || c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS)
         return;
-    close_fd(master);
-    memcpy(master, CMSG_DATA(c), sizeof(*master));
-    set_nonblocking(*master);
+    close_fd(place);
+    memcpy(place, CMSG_DATA(c), sizeof(*place));
 }
 
 /* The first step that has not been done; execve counts as done while it lasts. */
@@ -124,14 +123,14 @@ static bool report_ready(int monitor_end, const struct shared_report *report, ui
 
 /* EOF needs all copies of the child's end closed: ours (launch_run), the reaper's (it closes everything), the
  * program's (close-on-exec). An error ends the wait as well: the page then tells how far the child came. */
-bool report_wait(int monitor_end, const struct shared_report *report, int *master)
+bool report_wait(int monitor_end, const struct shared_report *report, int *master, int *born)
 {
     uint32_t done = 0;
 
     while (report_ready(monitor_end, report, &done)) {
-        char byte;
+        char kind;
         union fd_message control;
-        struct iovec data = {&byte, 1};
+        struct iovec data = {&kind, 1};
         struct msghdr message = {
             .msg_iov = &data, .msg_iovlen = 1, .msg_control = control.bytes, .msg_controllen = sizeof(control.bytes)};
         ssize_t n = recvmsg(monitor_end, &message, MSG_CMSG_CLOEXEC);
@@ -139,7 +138,9 @@ bool report_wait(int monitor_end, const struct shared_report *report, int *maste
             continue;
         if (n <= 0)
             return true;
-        take_master(&message, master);
+        take_fd(&message, kind == REPORT_BORN ? born : master);
+        if (kind == REPORT_MASTER && *master >= 0)
+            set_nonblocking(*master);
     }
     return false;
 }

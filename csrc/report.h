@@ -30,11 +30,14 @@ void report_exec_begins(struct shared_report *report, uint32_t step, uint64_t no
 
 /* Makes the pair; both ends close-on-exec. 0 or -errno. */
 int report_socket(int *monitor_end, int *child_end);
-int report_send_fd(int child_end, int fd);
 
-/* Waits for EOF, and takes the pty master if one comes (non-blocking, close-on-exec). False: one step took longer than
+/* What an fd that is sent is: a terminal's master, or the pidfd of a process that goes on in the child's place. */
+enum report_kind { REPORT_MASTER = 'm', REPORT_BORN = 'b' };
+int report_send_fd(int child_end, enum report_kind kind, int fd);
+
+/* Waits for EOF, and takes what comes (close-on-exec; the master non-blocking). False: one step took longer than
  * STEP_LIMIT, and how much longer it would take nobody knows. */
-bool report_wait(int monitor_end, const struct shared_report *report, int *master);
+bool report_wait(int monitor_end, const struct shared_report *report, int *master, int *born);
 
 /* That step is the failure, with ETIMEDOUT and what it was about. Call it when the child can write no more. */
 void report_stuck(struct shared_report *report, const struct plan *plan);

@@ -28,6 +28,10 @@ OUR_CALLS = """
         const int *readonly;
     };
     int md_container_tree(const struct md_tree *tree);
+    int md_userns(const char *uid_map, const char *gid_map);
+    int md_netns_in(int userns);
+    int md_try_idmap(int userns, const char *base);
+    int md_act_as(unsigned uid, unsigned gid);
 """
 
 # seccomp.h, as of libseccomp 2.5; "..." is filled in by the compiler.
@@ -55,8 +59,8 @@ ffibuilder = FFI()
 ffibuilder.cdef(OUR_CALLS + LIBSECCOMP)
 ffibuilder.set_source(
     "minidock._shim",
-    '#include <seccomp.h>\n#include "shim.h"\n#include "tree.h"\n',
-    sources=[str(CSRC / name) for name in ("shim.c", "overlay.c", "path.c", "tree.c", "util.c")],
+    '#include <seccomp.h>\n#include "shim.h"\n#include "tree.h"\n#include "userns.h"\n',
+    sources=[str(CSRC / name) for name in ("shim.c", "idmap.c", "overlay.c", "path.c", "tree.c", "userns.c", "util.c")],
     include_dirs=[str(CSRC)],
     libraries=["seccomp"],
     define_macros=[("_GNU_SOURCE", "")],

@@ -29,11 +29,15 @@ struct walk {
     int child_stdio[3]; /* the ends that become the child's fds 0 to 2; -1: /dev/null */
     int report_fd;      /* the child's end of the report socket: its EOF means execve, or death */
     int root_fd;        /* O_PATH: where paths in the container start; -1: not known yet */
+    int *trees;         /* what `tree` steps opened */
+    uint32_t ntrees;
+    int shelf_fd;       /* a directory with the trees as "0", "1" and so on, for `bind`; -1: none yet */
     int proc_fd;        /* the root of a procfs that this walk made itself; -1: none yet */
     int null_fd;        /* O_PATH: a checked /dev/null of the container; -1: none yet */
     int empty_fd;       /* an attached, empty, read-only tmpfs to mask directories with; -1: none yet */
     uint64_t entered;   /* CLONE_NEW*: the namespaces that are not the monitor's */
     bool is_private;    /* mounts no longer propagate to the host */
+    bool root_detached; /* root_fd is a mount that is attached nowhere yet; `userns` does it */
     bool root_readonly; /* `rootfs` asked for it; pivot_root does it */
     bool pivoted;       /* host paths are out of reach */
 };

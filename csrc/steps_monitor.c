@@ -64,7 +64,35 @@ static int parse_modes(struct walk *w, const struct plan_step *s)
     return step_fail(w, EINVAL, "unknown stdin mode: %s", s->field[1].text);
 }
 
-/* stdio: three pipes between monitor and container, or the promise of a terminal.
+/* The pipes of a container whose root is another user than the host's: it could not open /dev/stdout again. */
+static int give_pipes(struct walk *w, const struct plan_field *owner)
+{
+    uint32_t uid = 0, gid = 0;
+    int r = step_id(w, &owner[0], &uid);
+    if (r == 0)
+        r = step_id(w, &owner[1], &gid);
+    for (int fd = 0; fd < 3 && r == 0; fd++) {
+        if (w->child_stdio[fd] >= 0 && fchown(w->child_stdio[fd], uid, gid) < 0)
+            r = step_errno(w, "owner of a pipe");
+    }
+    return r;
+}
+
+static int open_pipes(struct walk *w)
+{
+    struct launch *l = w->launch;
+    int r = 0;
+    if (l->stdin_mode != STDIN_NONE)
+        r = open_pipe(w, true, &l->stdin_fd, &w->child_stdio[0]);
+    if (r == 0)
+        r = open_pipe(w, false, &l->stdout_fd, &w->child_stdio[1]);
+    if (r == 0)
+        r = open_pipe(w, false, &l->stderr_fd, &w->child_stdio[2]);
+    return r;
+}
+
+/* stdio: three pipes between monitor and container, or the promise of a terminal. A fifth and a sixth field are the user
+ *        and group whose the pipes are to be (the root of a user namespace).
  * Why:   pipes keep stdout and stderr apart and carry any bytes; a terminal (pty) is one stream with line
  *        editing and Ctrl-C. A pty can only be made in the container's own devpts, so `console` does it later.
  * Order: before clone3: the child inherits its ends. Only the monitor's ends are non-blocking; that flag
@@ -85,11 +113,8 @@ int step_stdio(struct walk *w, const struct plan_step *s)
     l->cols = (unsigned short)cols;
     if (l->stdio_mode == STDIO_PTY)
         return 0;
-    if (l->stdin_mode != STDIN_NONE)
-        r = open_pipe(w, true, &l->stdin_fd, &w->child_stdio[0]);
-    if (r == 0)
-        r = open_pipe(w, false, &l->stdout_fd, &w->child_stdio[1]);
-    if (r == 0)
-        r = open_pipe(w, false, &l->stderr_fd, &w->child_stdio[2]);
+    r = open_pipes(w);
+    if (r == 0 && s->nfields == 6)
+        r = give_pipes(w, &s->field[4]);
     return r;
 }

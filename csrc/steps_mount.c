@@ -1,4 +1,4 @@
-/* steps_mount.c: furnishing the root: new file systems (`mount`) and host directories (`bind`).
+/* steps_mount.c: furnishing the root: new file systems (`mount`) and host directories (`tree`, `bind`).
  *
  * Both make a detached mount first, an fd that is attached nowhere, and then move it onto the target's fd with
  * move_mount(2). No path is looked up between the check of a target and its use, so nobody can swap a
@@ -16,6 +16,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "idmap.h"
 #include "mountflags.h"
 #include "path.h"
 #include "step.h"
@@ -164,6 +165,60 @@ static int set_bind_flags(struct walk *w, int tree, const struct mount_flags *fl
     return 0;
 }
 
+/* A detached copy of SOURCE (and BELOW it) with its flags: an fd. */
+static int open_source(struct walk *w, const char *source, const struct plan_field *list, const char *below)
+{
+    struct mount_flags flags;
+    int r = parse_flags(w, list, &flags);
+    if (r < 0)
+        return r;
+    if (w->pivoted)
+        return step_fail(w, EINVAL, "%s: host paths are out of reach here", source);
+    CLEANUP_FD int tree = path_clone(source, below, flags.recursive ? AT_RECURSIVE : 0);
+    if (tree < 0)
+        return step_fail(w, -tree, "%s%s%s", source, below[0] != '\0' ? ", in it " : "", below);
+    r = set_bind_flags(w, tree, &flags, source);
+    return r < 0 ? r : steal_fd(&tree);
+}
+
+/* tree: opens a file or directory of the host for a `bind` that comes when host paths are out of reach: its SOURCE is
+ *        then tree:N, the N-th. With a fourth field, an fd of a user namespace, its owners are shifted, as the layers' are.
+ * Why:   the root of a user namespace may not even look into the data root. So the host's root opens what it is to get,
+ *        and nothing has to be made readable for the world.
+ * Order: before `userns`, which locks the flags that are set here.
+ * See:   open_tree(2), mount_setattr(2) "ID-mapped mounts".   Look: cat /proc/PID/mountinfo (idmapped) */
+int step_tree(struct walk *w, const struct plan_step *s)
+{
+    const char *source = s->field[0].text;
+    int userns = -1, r = 0;
+    if (w->trees == NULL)
+        w->trees = calloc(w->plan->nsteps, sizeof(*w->trees));
+    if (w->trees == NULL)
+        return step_errno(w, source);
+    CLEANUP_FD int tree = open_source(w, source, &s->field[1], s->nfields > 2 ? s->field[2].text : "");
+    if (tree < 0)
+        return tree;
+    if (s->nfields > 3)
+        r = parse_extra_fd(w, &s->field[3], &userns);
+    if (r == 0 && userns >= 0 && (r = idmap_tree(tree, userns)) < 0)
+        r = step_fail(w, -r, "%s with shifted ids", source);
+    if (r == 0)
+        w->trees[w->ntrees++] = steal_fd(&tree);
+    return r;
+}
+
+/* A detached copy of "tree:N", from the shelf. */
+static int take_tree(struct walk *w, const char *source)
+{
+    const char *name = source + strlen("tree:");
+    uint64_t number;
+    int r = parse_number(name, UINT32_MAX, &number);
+    if (r < 0 || number >= w->ntrees || w->shelf_fd < 0)
+        return step_fail(w, EINVAL, "%s: no `tree` step opened it", source);
+    int tree = sys_open_tree_clone(w->shelf_fd, name, AT_RECURSIVE);
+    return tree < 0 ? step_errno(w, source) : tree;
+}
+
 /* bind: a file or directory of the host in the container: volumes, /etc/hosts, -v. A fourth field names what of
  *        the source is meant; whoever fills a volume may have put a link there, so it can lead nowhere else.
  * Why:   open_tree(2) clones the mount as an fd, so that "read-only" is set before it is attached: with the
@@ -173,24 +228,16 @@ static int set_bind_flags(struct walk *w, int tree, const struct mount_flags *fl
 int step_bind(struct walk *w, const struct plan_step *s)
 {
     const char *source = s->field[0].text, *target = s->field[1].text;
-    struct mount_flags flags;
-    int r = parse_flags(w, &s->field[2], &flags);
-    if (r < 0)
-        return r;
-    if (w->pivoted)
-        return step_fail(w, EINVAL, "%s: host paths are out of reach here", source);
     const char *below = s->nfields > 3 ? s->field[3].text : "";
-    CLEANUP_FD int tree = path_clone(source, below, flags.recursive ? AT_RECURSIVE : 0);
+    bool opened = strncmp(source, "tree:", strlen("tree:")) == 0;
+    CLEANUP_FD int tree = opened ? take_tree(w, source) : open_source(w, source, &s->field[2], below);
     if (tree < 0)
-        return step_fail(w, -tree, "%s%s%s", source, below[0] != '\0' ? ", in it " : "", below);
+        return tree;
     if (strcmp(target, "/proc") == 0 && !on_filesystem(tree, PROC_SUPER_MAGIC))
         return step_fail(w, EPERM, "only a procfs may be mounted on /proc, not %s", source);
     CLEANUP_FD int place = open_target(w, target, is_directory(tree));
     if (place < 0)
         return place;
-    r = set_bind_flags(w, tree, &flags, source);
-    if (r < 0)
-        return r;
     return sys_move_mount(tree, place) < 0 ? step_errno(w, target) : 0;
 }
 

@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <sched.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <unistd.h>
 
 #include "step.h"
@@ -67,8 +68,8 @@ static int forget_mounts(struct walk *w)
 /* setns(2): join namespaces that exist already.
  * Why:   the network's was made ahead of need (a veth takes milliseconds); an exec joins all of a container's.
  *        With a pidfd one call joins them all at once, and can't hit a recycled pid.
- * Order: `pid` before clone3, because it only counts for children; `mnt` behind all that needs host paths. The process
- *        is non-dumpable before it becomes visible inside (CVE-2016-9962).
+ * Order: `pid` before clone3, because it only counts for children; `mnt` behind all that needs host paths, `user` behind
+ *        all that needs rights on the host. The process is non-dumpable before it becomes visible inside (CVE-2016-9962).
  * See:   setns(2), pid_namespaces(7).   Look: ls -l /proc/PID/ns */
 int step_setns(struct walk *w, const struct plan_step *s)
 {
@@ -83,6 +84,8 @@ int step_setns(struct walk *w, const struct plan_step *s)
         return step_fail(w, EINVAL, "no namespace to join");
     if (setns(fd, (int)flags) < 0)
         return step_fail(w, errno, "%s %s", s->field[0].text, s->field[1].text);
+    if (flags & CLONE_NEWUSER)
+        prctl(PR_SET_DUMPABLE, 0); /* other credentials may have made it dumpable (fs.suid_dumpable) */
     w->entered |= flags;
     return (flags & CLONE_NEWNS) ? forget_mounts(w) : 0;
 }

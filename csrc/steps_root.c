@@ -11,6 +11,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "idmap.h"
 #include "overlay.h"
 #include "path.h"
 #include "step.h"
@@ -21,25 +22,46 @@ static int need_private(struct walk *w)
     return w->is_private ? 0 : step_fail(w, EINVAL, "mounts still propagate to the host: `private` must come first");
 }
 
-/* overlay: the image's layers, read-only and shared by all its containers, under one writable layer.
+/* The mount as an fd that is attached nowhere: `userns` takes it into the container's mount namespace. */
+static int mount_shifted(struct walk *w, const struct plan_field *f, const char **what)
+{
+    int userns = -1, r = parse_extra_fd(w, &f[6], &userns);
+    if (r < 0)
+        return r;
+    int tree = idmap_overlay(userns, f[1].text, f[2].text, f[3].text, f[4].text, f[5].text, f[0].text, what);
+    if (tree < 0)
+        return step_fail(w, -tree, "%s with shifted ids", *what);
+    close_fd(&w->root_fd);
+    w->root_fd = tree;
+    w->root_detached = true;
+    return 0;
+}
+
+static int mount_plain(struct walk *w, const struct plan_field *f, const char **what)
+{
+    const char *target = f[0].text;
+    int r = overlay_mount(f[1].text, f[2].text, f[3].text, f[4].text, f[5].text, target, what);
+    if (r < 0)
+        return step_fail(w, -r, "%s", *what);
+    close_fd(&w->root_fd);
+    w->root_fd = open(target, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    return w->root_fd < 0 || chdir("/") < 0 ? step_errno(w, target) : 0;
+}
+
+/* overlay: the image's layers, read-only and shared by all its containers, under one writable layer. With a seventh
+ *        field, an fd of a user namespace, their owners are shifted to its numbers, and on the disk stay what they are.
  * Why:   a container starts in a millisecond whatever the size of its image, and leaves behind only what it changed.
  * Order: behind `private`: this mount must never show in the host's namespace; before all steps
  *        with paths in the container, which start at the fd that is kept here.
  * See:   Documentation/filesystems/overlayfs.rst, mount(2).   Look: head -1 /proc/PID/mountinfo */
 int step_overlay(struct walk *w, const struct plan_step *s)
 {
-    const struct plan_field *f = s->field;
-    const char *target = f[0].text, *what = target;
+    const char *target = s->field[0].text, *what = target;
     int r = need_private(w);
+    if (r == 0)
+        r = s->nfields > 6 ? mount_shifted(w, s->field, &what) : mount_plain(w, s->field, &what);
     if (r < 0)
         return r;
-    r = overlay_mount(f[1].text, f[2].text, f[3].text, f[4].text, f[5].text, target, &what);
-    if (r < 0)
-        return step_fail(w, -r, "%s", what);
-    close_fd(&w->root_fd);
-    w->root_fd = open(target, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-    if (w->root_fd < 0 || chdir("/") < 0)
-        return step_errno(w, target);
     return on_filesystem(w->root_fd, OVERLAYFS_SUPER_MAGIC) ? 0 : step_fail(w, EINVAL, "%s is not the overlay", target);
 }
 

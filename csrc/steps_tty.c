@@ -59,7 +59,7 @@ static int open_pair(struct walk *w)
     const struct winsize size = {.ws_row = l->rows, .ws_col = l->cols};
     if (l->rows != 0 && l->cols != 0 && ioctl(master, TIOCSWINSZ, &size) < 0)
         return step_errno(w, "the pty's size");
-    int r = report_send_fd(w->report_fd, master);
+    int r = report_send_fd(w->report_fd, REPORT_MASTER, master);
     return r < 0 ? step_fail(w, -r, "the pty's master could not be handed over") : steal_fd(&slave);
 }
 

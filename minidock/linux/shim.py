@@ -100,6 +100,26 @@ def container_tree(
     return _checked(lib.md_container_tree(tree), place)
 
 
+def userns(uid_map: str, gid_map: str) -> int:
+    """An fd of a new user namespace, which lives as long as the fd; the maps are lines of "INSIDE OUTSIDE COUNT"."""
+    return _checked(lib.md_userns(uid_map.encode(), gid_map.encode()), f"user namespace {uid_map.split()}")
+
+
+def netns_in(userns: int) -> int:
+    """An fd of a new network namespace that belongs to a user namespace (an fd of it)."""
+    return _checked(lib.md_netns_in(userns), "network namespace in a user namespace")
+
+
+def try_idmap(userns: int, base: Path) -> None:
+    """Mounts an overlay with shifted ids below ``base`` (csrc/userns.h: what must be there); nothing stays of it."""
+    _checked(lib.md_try_idmap(userns, os.fsencode(base)), str(base))
+
+
+def act_as(uid: int, gid: int) -> None:
+    """The calling *thread* makes files as this owner from now on, and keeps its rights. 0, 0 takes it back."""
+    _checked(lib.md_act_as(uid, gid), f"act as {uid}:{gid}")
+
+
 def _checked(result: int, what: str | None) -> int:
     if result < 0:
         raise OSError(-result, os.strerror(-result), what)

@@ -18,7 +18,8 @@ from pathlib import Path
 
 import pytest
 
-from minidock.runtime.plan import encode, step
+from minidock.linux import shim
+from minidock.runtime.plan import Step, encode, step
 from tests.support.wait import eventually
 from tests.support.walker import (
     DEV,
@@ -30,6 +31,7 @@ from tests.support.walker import (
     REPORT_FD,
     SYS,
     Box,
+    Outcome,
     drive,
     execve,
     sealed,
@@ -360,3 +362,59 @@ def test_a_whole_container_under_the_sanitizers(box: Box) -> None:
     ]
     outcome = box.sh("echo fine; exit 5", *inside, late=late, sanitize=True)
     assert (outcome.out, outcome.err, outcome.code) == ("fine\n", "", 5)
+
+
+# -- a user namespace -------------------------------------------------------------------------------------------------
+
+
+def shifted(box: Box, userns: int, *inside: Step, script: str, sanitize: bool = False) -> Outcome:
+    """A start by way of the two processes of steps_userns.c, with layers that are shifted by 100000."""
+    home = box.folder / "home"
+    for name in ("upper", "work", "rootfs"):
+        (home / name).mkdir(parents=True, exist_ok=True)
+    writable = (str(home / "upper"), str(home / "work"), "")
+    plan = [
+        step("stdio", "pipe", "none", 0, 0, 100000, 100000),
+        step("clone3", "mnt", ""),
+        step("private"),
+        step("overlay", str(home / "rootfs"), str(box.base), "b/diff:a/diff", *writable, "fd:0"),
+        step("tree", "/dev/null", "nosuid,noexec"),
+        step("userns", "fd:0", "mnt,pid,uts,ipc,net", ""),
+        step("user", 0, 0, ""),
+        step("session"),
+        *(PROC, DEV, step("bind", "tree:0", "/dev/null", "")),
+        *inside,
+        step("pivot_root"),
+        *execve("/bin/sh", "-c", script),
+    ]
+    return walk(plan, [userns], sanitize=sanitize)
+
+
+@pytest.fixture
+def userns() -> Iterator[int]:
+    fd = shim.userns("0 100000 65536\n", "0 100000 65536\n")
+    yield fd
+    os.close(fd)
+
+
+@pytest.mark.userns_remap
+@pytest.mark.parametrize("sanitize", [False, True])
+def test_a_container_in_a_user_namespace(box: Box, userns: int, sanitize: bool) -> None:
+    script = "echo $$ $(id -u) $(cat /proc/self/uid_map); echo x >/made; echo y >/dev/null; mount | wc -l; exit 5"
+    outcome = shifted(box, userns, script=script, sanitize=sanitize)
+    assert (outcome.started, outcome.code, outcome.err) == (True, 5, ""), outcome
+    assert outcome.out == "1 0 0 100000 65536\n4\n", "pid 1, root, and nothing of the host's mounts"
+    assert (box.folder / "home/upper/made").stat().st_uid == 0
+
+
+@pytest.mark.userns_remap
+def test_a_step_that_fails_in_either_of_the_two_processes(box: Box, userns: int) -> None:
+    """Both are gone afterwards: the driver reaps what is its child, and waits for nothing else."""
+    assert shifted(box, userns, step("mount", "nosuchfs", "/x", "", ""), script="true").failed == ("mount", "ENODEV")
+    unknown = step("bind", "tree:1", "/dev/zero", "")
+    assert shifted(box, userns, unknown, script="true").failed == ("bind", "EINVAL")
+    node = step("mknod", "/dev/zero", "c", 1, 5, "666", 0, 0)
+    assert shifted(box, userns, node, script="true").failed == ("mknod", "EPERM"), "no device is made in there"
+    (box.base / "a/diff").rename(box.base / "a/gone")
+    outcome = shifted(box, userns, script="true")
+    assert outcome.failed == ("overlay", "ENOENT") and "with shifted ids" in outcome.detail

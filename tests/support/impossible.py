@@ -12,5 +12,7 @@ IMPOSSIBLE: dict[str, str] = {
     "docker_cli_28": "no Debian package has it, and what a machine may load from elsewhere is not ours to say",
     "macvlan": "it is a module of the kernel, which no package that a test may install brings",
     "ipv6": "IPv6 is built into the kernel and not switched off at boot, or it is not there",
+    "userns_remap": "a kernel and its file systems can shift ids or can't; and in a container, whose /proc has covered "
+    "parts, the kernel gives a user namespace none of its own",
     "cap_sys_resource": "a sandbox may withhold CAP_SYS_RESOURCE even from root, and what is withheld cannot be taken",
 }

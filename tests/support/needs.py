@@ -15,6 +15,8 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+from minidock.linux import userns
+from minidock.wire.errors import Unavailable
 from tests.support.sshd import find_sshd
 
 TOP = Path(__file__).resolve().parents[2]
@@ -41,6 +43,17 @@ def _overlay() -> str | None:
     script = "mkdir l u w m; mount -t overlay -o lowerdir=l,upperdir=u,workdir=w none m"
     lacks = in_namespace("-m", script)
     return lacks and f"no overlay mount here: {lacks}"
+
+
+def _userns_remap() -> str | None:
+    if lacks := _root():
+        return lacks
+    try:
+        userns.try_out(Path("/tmp"))
+    except Unavailable as error:
+        return error.message
+    lacks = in_namespace("-Urmpf", "mount -t proc proc /proc")
+    return lacks and f"no new /proc in a user namespace here: {lacks}"
 
 
 def _bridge() -> str | None:
@@ -150,6 +163,7 @@ def cgroup_controllers(wanted: tuple[str, ...]) -> str | None:
 NEEDS: dict[str, tuple[str, Callable[[], str | None]]] = {
     "root": ("root", _root),
     "overlay": ("overlay mounts, as root", _overlay),
+    "userns_remap": ("layers with shifted ids, and a user namespace's own /proc, as root", _userns_remap),
     "ipv6": ("IPv6 and its nftables in a network namespace, as root", _ipv6),
     "macvlan": ("macvlan interfaces in a network namespace, as root", _macvlan),
     "bridge": ("bridges, veth pairs and nftables in a network namespace, as root", _bridge),
