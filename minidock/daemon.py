@@ -42,7 +42,7 @@ from minidock.engine.trash import Trash
 from minidock.engine.volumes import Volumes
 from minidock.image.model import RegistryConfig
 from minidock.image.store import ImageStore
-from minidock.linux import doctor
+from minidock.linux import doctor, idmap, userns
 from minidock.linux.pool import pool
 from minidock.network import pools
 from minidock.network.bridge import Bridge
@@ -73,6 +73,7 @@ _CONFIG_KEYS = {
     "default-address-pools": "default_address_pool",
     "registry-mirrors": "registry_mirror",
     "insecure-registries": "insecure_registry",
+    "userns-remap": "userns_remap",
     "log-level": "log_level",
     "no-new-privileges": "no_new_privileges",
     "tls": "tls",
@@ -106,6 +107,7 @@ _CONFIG_KEYS = {
 @click.option("-b", "--bridge", default="minidock0", show_default=True, help='Bridge to use; "none" for no bridge.')
 @click.option("--registry-mirror", multiple=True, help="Registry mirror for Docker Hub images; repeatable.")
 @click.option("--insecure-registry", multiple=True, help="Registry to talk to by HTTP or without checks; repeatable.")
+@click.option("--userns-remap", default="", help="User whose ids containers get: default, USER[:GROUP], UID[:GID].")
 @click.option("-l", "--log-level", type=click.Choice(list(_LEVELS)), default="info", show_default=True)
 @click.option("--config-file", type=click.Path(path_type=Path), default=DEFAULT_CONFIG, show_default=True)
 @click.option(
@@ -208,6 +210,7 @@ class _Daemon:
             flags["fixed_cidr_v6"],
             flags["default_address_pool"],
             flags["no_new_privileges"],
+            idmap.from_setting(flags["userns_remap"]) if flags["userns_remap"] else None,
         )
         self._stop = asyncio.Event()
 
@@ -225,6 +228,8 @@ class _Daemon:
             _make_roots(self._settings)
             opened.enter_context(_lock(self._settings.data_root))
             self._write_pidfile(opened)
+            if self._settings.remap:
+                userns.try_out(self._settings.data_root / "tmp", self._settings.remap)
             engine = Engine(self._parts(opened))
             await engine.restore()
             context = self._tls()

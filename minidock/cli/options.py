@@ -103,6 +103,7 @@ _DECLARATIONS = (
     value("--cgroupns", help="Cgroup namespace to use: host or private"),
     value("--ipc", help="IPC mode to use: private, shareable, none, host or container:NAME"),
     value("--pid", help="PID namespace to use: host or container:NAME"),
+    value("--userns", help="User namespace to use: host"),
     value("--uts", help="UTS namespace to use: host"),
     # network
     _many("-p", "--publish", help="Publish a container's port to the host: [[ADDRESS:]PORT:]PORT[/PROTOCOL]"),
@@ -262,6 +263,7 @@ def _rights(options: Options) -> Json:
         CgroupnsMode=options["cgroupns"],
         IpcMode=options["ipc"],
         PidMode=options["pid"],
+        UsernsMode=options["userns"],
         UTSMode=options["uts"],
     )
 

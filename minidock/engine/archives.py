@@ -73,7 +73,7 @@ class Archives:
             give = begin()
 
             def write() -> None:
-                writer = TarWriter(lambda data: root.wait(give(data)), one_mount=True)
+                writer = TarWriter(lambda data: root.wait(give(data)), one_mount=True, ids=root.ids)
                 writer.tree(root.fd, "")
                 writer.finish()
 
@@ -95,7 +95,7 @@ class Archives:
             def write() -> None:
                 fd = _open(root.fd, path, container)
                 try:
-                    writer = TarWriter(lambda data: root.wait(give(data)))
+                    writer = TarWriter(lambda data: root.wait(give(data)), ids=root.ids)
                     writer.entry(fd, base(path))
                     writer.finish()
                 finally:
@@ -205,7 +205,7 @@ def _extract(root: Root, path: str, container: Container, take: Take, keep_kinds
         while piece := root.wait(take()):
             yield piece
 
-    extractor = Extractor(root.fd, path, Rules(keep_kinds, owner))
+    extractor = Extractor(root.fd, path, Rules(keep_kinds, owner, ids=root.ids))
     stream = TarStream(pieces())
     try:
         extractor.unpack(stream)

@@ -21,6 +21,7 @@ from minidock.engine.settings import Settings
 from minidock.engine.trash import delete_tree
 from minidock.image.model import Image
 from minidock.image.store import ImageStore
+from minidock.linux.idmap import IdMap
 from minidock.network import etc
 from minidock.runtime import paths
 from minidock.runtime.devices import DEFAULT_LINKS
@@ -33,6 +34,7 @@ from minidock.runtime.spec import (
     Process,
     Spec,
     Supervision,
+    User,
 )
 from minidock.wire.errors import Unavailable
 
@@ -42,7 +44,8 @@ _GENERATED = (("resolv.conf", "/etc/resolv.conf"), ("hostname", "/etc/hostname")
 
 @dataclass(frozen=True)
 class Place:
-    """Where this start happens: paths and cgroup, and whether the network namespace comes as fd 0."""
+    """Where this start happens: paths and cgroup, whether the network namespace comes as fd 0, and the maps of the user
+    namespace, whose fd is the last one."""
 
     settings: Settings
     images: ImageStore
@@ -50,6 +53,7 @@ class Place:
     accounts: users.Accounts
     joins_network: bool
     linked: tuple[str, ...] = ()  # variables of containers that it is linked to
+    ids: IdMap | None = None
 
 
 def log_path(settings: Settings, container: Container) -> Path:
@@ -73,13 +77,13 @@ def container_spec(container: Container, image: Image, place: Place) -> Spec:
         hostname="" if host.uts_mode == "host" else config.hostname,
         domainname="" if host.uts_mode == "host" else config.domainname,
         mounts=(*_system_mounts(container, place), *_mounts(container, directory)),
-        namespaces=namespaces.of(host, place.joins_network),
+        namespaces=namespaces.of(host, place.joins_network, place.ids is not None),
         devices=nodes,
         links=DEFAULT_LINKS,
         device_rules=None if host.privileged else rules,
         masked_paths=() if host.privileged else _or(host.masked_paths, paths.masked_paths()),
         readonly_paths=() if host.privileged else _or(host.readonly_paths, paths.READONLY_PATHS),
-        sysctl=rights.sysctls(host),
+        sysctl=rights.sysctls(host, place.ids.last_gid if place.ids else rights.LAST_GID),
     )
 
 
@@ -112,6 +116,7 @@ def _supervision(container: Container, place: Place) -> Supervision:
         log_path="" if host.log_config.type == "none" else str(log_path(place.settings, container)),
         log_max_size=size,
         log_max_files=files,
+        owner=place.ids.root if place.ids else None,
     )
 
 
@@ -122,6 +127,8 @@ def _size(value: int) -> int:
 def _process(container: Container, root: Overlay, place: Place, granted: frozenset[str]) -> Process:
     config, host = container.config, container.host
     account = place.accounts.find(root, config.user, host.group_add or ())
+    _check_mapped(account.user, place.ids)
+    limits = rights.rlimits(host)
     return Process(
         args=(container.definition.path, *container.definition.args),
         env=environment(config, account.home, linked=place.linked),
@@ -129,11 +136,18 @@ def _process(container: Container, root: Overlay, place: Place, granted: frozens
         user=account.user,
         capabilities=granted,
         no_new_privileges=rights.no_new_privileges(host, place.settings.no_new_privileges),
-        rlimits=rights.rlimits(host),
+        rlimits=limits,
+        raised=rights.above_our_own(limits) if place.ids else (),
         oom_score_adj=host.oom_score_adj,
         seccomp=rights.seccomp_filter(host, granted, place.settings.data_root / "seccomp"),
         init=bool(host.init),
     )
+
+
+def _check_mapped(user: User, ids: IdMap | None) -> None:
+    if ids:
+        for gid in (user.gid, *user.groups):
+            ids.to_host(user.uid, gid)
 
 
 def environment(config: Config, home: str, more: tuple[str, ...] = (), linked: tuple[str, ...] = ()) -> tuple[str, ...]:
@@ -146,14 +160,20 @@ def environment(config: Config, home: str, more: tuple[str, ...] = (), linked: t
     return tuple(merged.values())
 
 
-def _system_mounts(container: Container, place: Place) -> Iterator[Filesystem | Borrowed]:
-    """/proc, /dev, /sys and their like; /dev/shm is one's own, another container's, the host's (a bind), or none."""
+def _system_mounts(container: Container, place: Place) -> Iterator[Filesystem | Borrowed | Bind]:
+    """/proc, /dev, /sys and their like; /dev/shm is one's own, another container's, the host's (a bind), or none.
+
+    In a user namespace the host's whole cgroup tree (``--cgroupns host``) can't be mounted once more, only bound.
+    """
     host, own = container.host, {point.destination for point in container.definition.mounts}
     donor = namespaces.ipc_donor(host, place.joins_network)
     for mount in paths.default_mounts(mounts.shm_size(host), host.privileged):
         if mount.target in own:
             continue
-        if mount.target != "/dev/shm" or host.ipc_mode in ("private", "shareable"):
+        if mount.fstype == "cgroup2" and place.ids and host.cgroupns_mode == "host":
+            top = next(path for path in place.cgroup.parents if path.is_mount())
+            yield Bind(str(top), mount.target, (*mount.flags, "rprivate"))
+        elif mount.target != "/dev/shm" or host.ipc_mode in ("private", "shareable"):
             yield Filesystem(mount.fstype, mount.target, mount.flags, mount.options)
         elif donor is not None:
             yield Borrowed(donor, mount.target)
@@ -165,7 +185,7 @@ def _mounts(container: Container, directory: Path) -> tuple[Filesystem | Bind, .
     shared = host.network_mode.removeprefix("container:")
     files = directory if shared == host.network_mode else directory.parent / shared
     generated = tuple(
-        Bind(str(files / name), target, ("rprivate",)) for name, target in _GENERATED if target not in own
+        Bind(str(files / name), target, ("rprivate",), shifted=True) for name, target in _GENERATED if target not in own
     )
     if host.ipc_mode == "host" and "/dev/shm" not in own:
         generated += (Bind("/dev/shm", "/dev/shm", ("rprivate",)),)
@@ -224,6 +244,8 @@ def exec_spec(
     """The spec of an exec. ``root`` is an fd of the container's root directory, to look the user up in."""
     host = container.host
     account = users.resolve(root, request.user or container.config.user, host.group_add or ())
+    _check_mapped(account.user, place.ids)
+    limits = rights.rlimits(host)
     granted = rights.granted(host)
     if request.privileged:
         granted = rights.everything()
@@ -235,7 +257,8 @@ def exec_spec(
         user=account.user,
         capabilities=granted,
         no_new_privileges=rights.no_new_privileges(host, place.settings.no_new_privileges),
-        rlimits=rights.rlimits(host),
+        rlimits=limits,
+        raised=rights.above_our_own(limits) if place.ids else (),
         oom_score_adj=host.oom_score_adj,
         seccomp=b""
         if request.privileged
@@ -247,8 +270,10 @@ def exec_spec(
         stdin="once" if request.attach_stdin else "none",
         rows=_size(rows),
         columns=_size(columns),
+        owner=place.ids.root if place.ids else None,
     )
-    return ExecSpec(process, container.id, supervision)
+    joined = (("user",) if place.ids else ()) + ExecSpec.namespaces
+    return ExecSpec(process, container.id, supervision, joined)
 
 
 def _with_term(env: tuple[str, ...], tty: bool) -> tuple[str, ...]:

@@ -21,15 +21,19 @@ from minidock.engine import (
     mounts,
     namespaces,
     ports,
+    remap,
     restarts,
     rights,
     throttles,
     users,
     volume_options,
+    wishes,
 )
 from minidock.engine.config import Config, HostConfig, LogConfig
 from minidock.engine.containers import Containers
 from minidock.engine.model import Container, Definition, MountPoint
+from minidock.engine.networks import Networks
+from minidock.engine.parts import Parts
 from minidock.engine.requests import CreateRequest
 from minidock.engine.volumes import Volumes
 from minidock.image.model import Image, ImageConfig
@@ -38,6 +42,17 @@ from minidock.wire.errors import Conflict, InvalidArgument
 
 _LAST_MADE = "rootfs"
 _LOG_OPTIONS = ("max-size", "max-file")
+
+
+def settled(
+    request: CreateRequest, image: Image, ident: str, parts: Parts, networks: Networks
+) -> tuple[Definition, list[str]]:
+    """The request with its names looked up, as a checked definition; and the warnings. Nothing is made."""
+    request = namespaces.settle(request, parts.containers)
+    request, wished = wishes.settle(request, networks, parts.containers)
+    found = dataclasses.replace(definition(request, image, ident), networks=wished)
+    remap.check(found.host, parts.settings.remap)
+    return found, warnings(parts.cgroups, request.host, found)
 
 
 def definition(request: CreateRequest, image: Image, ident: str) -> Definition:

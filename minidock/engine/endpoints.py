@@ -53,8 +53,13 @@ class Endpoints:
 
     # ---- the life of a container ------------------------------------------------------------------------------------
 
-    async def join(self, container: Container, undo: AsyncExitStack, fds: AsyncExitStack) -> Joined:
-        """Makes a sandbox with all its endpoints. ``fds`` closes the fd whatever comes, ``undo`` what is in it."""
+    async def join(
+        self, container: Container, undo: AsyncExitStack, fds: AsyncExitStack, userns: int | None = None
+    ) -> Joined:
+        """Makes a sandbox with all its endpoints. ``fds`` closes the fd whatever comes, ``undo`` what is in it.
+
+        It belongs to the user namespace ``userns`` (an fd) if there is one.
+        """
         mode, wishes = container.host.network_mode, container.networks
         if mode == "host":
             return Joined([], {})
@@ -63,16 +68,16 @@ class Endpoints:
             fds.callback(os.close, fd)
             return Joined([fd], {})
         if container.config.network_disabled or not wishes.keys() - {"none"}:
-            fd = await asyncio.to_thread(isolated_netns)
+            fd = await asyncio.to_thread(isolated_netns, userns)
             fds.callback(os.close, fd)
             return Joined([fd], {})
         found = [(self._networks.find(name), wish) for name, wish in wishes.items()]
         undo.push_async_callback(asyncio.to_thread, self.release, container.id)
         if wishes.keys() == {"bridge"}:
-            sandbox = await self._default(container.id, found[0][1].mac_address)
+            sandbox = await self._default(container.id, found[0][1].mac_address, userns)
             fds.callback(os.close, sandbox.netns_fd)
             return Joined([sandbox.netns_fd], {"bridge": _record("bridge", sandbox.endpoint)})
-        fd = await asyncio.to_thread(isolated_netns)
+        fd = await asyncio.to_thread(isolated_netns, userns)
         fds.callback(os.close, fd)
         endpoints: dict[str, EndpointRecord] = {}
         for network, wish in found:
@@ -82,11 +87,11 @@ class Endpoints:
         await self.resolvers.update(container, list(endpoints), fd)
         return Joined([fd], endpoints)
 
-    async def _default(self, container_id: str, mac: str) -> Sandbox:
-        """A sandbox on the default bridge, one that is ready or a new one."""
-        if not mac and (sandbox := self.refill.take(container_id)):
+    async def _default(self, container_id: str, mac: str, userns: int | None) -> Sandbox:
+        """A sandbox on the default bridge, one that is ready or a new one. Those that are ready are the host's own."""
+        if not mac and userns is None and (sandbox := self.refill.take(container_id)):
             return sandbox
-        return await self._with_room(lambda: self._parts.the_bridge().claim(container_id, mac))
+        return await self._with_room(lambda: self._parts.the_bridge().claim(container_id, mac, userns))
 
     async def _with_room(self, claim: Callable[[], T]) -> T:
         """Runs ``claim`` in a thread; once more if it finds no address and some are held by ready sandboxes."""

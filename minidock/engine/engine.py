@@ -23,11 +23,10 @@ from minidock.engine import (
     links,
     logs,
     mounts,
-    namespaces,
     pausing,
+    remap,
     reports,
     top,
-    wishes,
 )
 from minidock.engine.archives import Archives
 from minidock.engine.attach import Client
@@ -140,10 +139,7 @@ class Engine:
             parts.containers.check_free(name)
         await self._sources.look(request.host)
         image = parts.images.resolve(request.config.image)
-        request = namespaces.settle(request, parts.containers)
-        request, networks = wishes.settle(request, self.networks, parts.containers)
-        definition = replace(create.definition(request, image, ident), networks=networks)
-        warnings = create.warnings(parts.cgroups, request.host, definition)
+        definition, warnings = create.settled(request, image, ident, parts, self.networks)
         directory = parts.settings.container_directory(ident)
         inherited = mounts.inherit(definition.mounts, definition.host.volumes_from or (), parts.containers)
         definition = replace(definition, mounts=inherited)
@@ -300,14 +296,12 @@ class Engine:
         """What a start would do, and the warnings. Nothing is made."""
         parts, ident = self._parts, names.new_id()
         image = parts.images.resolve(request.config.image)
-        request = namespaces.settle(request, parts.containers)
-        request, _ = wishes.settle(request, self.networks, parts.containers)
-        definition = create.definition(request, image, ident)
-        warnings = create.warnings(parts.cgroups, request.host, definition)
+        definition, warnings = create.settled(request, image, ident, parts, self.networks)
+        ids = remap.check(definition.host, parts.settings.remap)
         container = Container(ident, "plan", times.now(), definition)
         cgroup = parts.cgroups.path(ident)
         joins = definition.host.network_mode != "host"
-        place = bundle.Place(parts.settings, parts.images, cgroup, parts.accounts, joins)
+        place = bundle.Place(parts.settings, parts.images, cgroup, parts.accounts, joins, ids=ids)
         return reports.describe(container_plan(bundle.container_spec(container, image, place))), tuple(warnings)
 
     async def plan_of(self, reference: str) -> tuple[StepReport, ...]:

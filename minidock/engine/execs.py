@@ -20,7 +20,7 @@ from minidock.engine.model import Container, Status
 from minidock.engine.parts import Parts
 from minidock.engine.requests import ExecRequest, ExecSession, Hijack
 from minidock.engine.restarts import check_not_restarting
-from minidock.engine.roots import running_root
+from minidock.engine.roots import running_ids, running_root
 from minidock.runtime.exit_record import remove_monitor_directory
 from minidock.runtime.monitor import Monitor
 from minidock.runtime.plan import encode, exec_plan
@@ -139,6 +139,7 @@ class Execs:
                 parts.accounts,
                 True,
                 links.environment(container, parts.containers),
+                running_ids(container),
             )
             plan = exec_plan(bundle.exec_spec(container, request, tty, size or request.console_size, root, place))
             with ExitStack() as undo:

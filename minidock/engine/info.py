@@ -27,7 +27,11 @@ def collect(parts: Parts, started_at: int) -> SystemInfo:
         driver_status=(("Backing Filesystem", _backing(parts.settings.data_root)), ("Supports d_type", "true")),
         cgroup_driver="cgroupfs",
         warnings=_warnings(parts),
-        security_options=("name=seccomp,profile=builtin", "name=cgroupns"),
+        security_options=(
+            "name=seccomp,profile=builtin",
+            *(["name=userns"] if parts.settings.remap else []),
+            "name=cgroupns",
+        ),
         kernel_version=system.release,
         operating_system=_operating_system(),
         architecture=system.machine,

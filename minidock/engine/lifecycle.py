@@ -14,7 +14,7 @@ from contextlib import AsyncExitStack, suppress
 from functools import partial
 
 from minidock.db import WriteFailed
-from minidock.engine import bundle, create, health, links, namespaces, reports
+from minidock.engine import bundle, create, health, links, namespaces, remap, reports
 from minidock.engine.containers import Live
 from minidock.engine.endpoints import Endpoints
 from minidock.engine.model import Container, EndpointRecord, Status
@@ -80,7 +80,8 @@ class Lifecycle:
         async with AsyncExitStack() as undo, AsyncExitStack() as fds_of_start:
             cgroup, _ = parts.cgroups.create(container.id, create.limits(container.host))
             undo.push_async_callback(asyncio.to_thread, parts.cgroups.remove, container.id)
-            joined = await self._endpoints.join(container, undo, fds_of_start)
+            user = await remap.namespace(container, parts.containers, settings.remap, fds_of_start)
+            joined = await self._endpoints.join(container, undo, fds_of_start, user.fd if user else None)
             if links.DEFAULT in joined.endpoints:
                 links.check(container, parts.containers)
             linked = links.hosts(container, parts.containers)
@@ -88,15 +89,19 @@ class Lifecycle:
             undo.push_async_callback(self._unpublish, container)
             await parts.ports.publish(container, self._endpoints.bridged(self._endpoints.ways(joined.endpoints)))
             bundle.forget_volatile(directory)
-            variables = links.environment(container, parts.containers)
-            place = bundle.Place(settings, parts.images, cgroup, parts.accounts, bool(joined.fds), variables)
+            variables, ids = links.environment(container, parts.containers), user.ids if user else None
+            place = bundle.Place(settings, parts.images, cgroup, parts.accounts, bool(joined.fds), variables, ids)
             plan = container_plan(bundle.container_spec(container, image, place))
             monitor = await Monitor.spawn(
                 container.id,
                 settings.monitor_directory(container.id),
                 parts.monitor_binary,
                 encode(plan),
-                [*joined.fds, *namespaces.donors(container.host, parts.containers, fds_of_start)],
+                [
+                    *joined.fds,
+                    *namespaces.donors(container.host, parts.containers, fds_of_start),
+                    *([user.fd] if user else []),
+                ],
                 parts.cgroups.monitors,
             )
             undo.callback(self._forget_monitor, container.id, monitor)

@@ -15,7 +15,6 @@ from minidock.wire.errors import InvalidArgument, NotImplemented
 
 _NOT_HERE: tuple[tuple[str, str], ...] = (
     ("device_requests", "--gpus"),
-    ("userns_mode", "--userns"),
     ("cgroup_parent", "--cgroup-parent"),
 )
 """Fields of HostConfig that would change what a container may or can do, and that are refused, not passed over."""

@@ -213,6 +213,7 @@ def binds(points: tuple[MountPoint, ...]) -> tuple[Bind, ...]:
                 p.propagation or "rprivate",
             ),
             p.subpath,
+            shifted=p.type == "volume" and not volume_options.device(p.driver_options),
         )
         for p in points
         if not volume_options.is_tmpfs(p.driver_options)

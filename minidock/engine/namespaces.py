@@ -1,4 +1,4 @@
-"""Which namespaces a container does not have of its own: --pid, --ipc, --uts, --cgroupns.
+"""Which namespaces a container does not have of its own: --pid, --ipc, --uts, --cgroupns (--userns: remap.py).
 
 ``settle`` turns names into ids at create, ``check`` refuses what can't be or what docker refuses, ``of`` says what the
 start makes and joins, ``donors`` gives the fds by which it joins. The network's is engine/endpoints.py's.
@@ -57,6 +57,7 @@ def check(config: Config, host: HostConfig) -> None:
         ("IPC mode", host.ipc_mode, ("", "private", "none", "host", "shareable")),
         ("UTS mode", host.uts_mode, ("", "host")),
         ("cgroup namespace mode", host.cgroupns_mode, ("", "private", "host")),
+        ("USER mode", host.userns_mode, ("", "host")),
     ):
         named = what in ("PID mode", "IPC mode") and mode.startswith(_CONTAINER) and mode != _CONTAINER
         if mode not in known and not named:
@@ -71,8 +72,8 @@ def check(config: Config, host: HostConfig) -> None:
             raise InvalidArgument(f"sysctl '{name}' not allowed in host ipc namespace")
 
 
-def of(host: HostConfig, joins_network: bool) -> Namespaces:
-    """What a start makes and joins: fd 0 is the network's where there is one, those of ``donors`` follow."""
+def of(host: HostConfig, joins_network: bool, remapped: bool = False) -> Namespaces:
+    """What a start makes and joins: fd 0 is the network's where there is one; donors and the user follow."""
     joins_pid, ipc = host.pid_mode.startswith(_CONTAINER), ipc_donor(host, joins_network)
     shared = {
         "pid": host.pid_mode == "host" or joins_pid,
@@ -85,6 +86,7 @@ def of(host: HostConfig, joins_network: bool) -> Namespaces:
         own_cgroup=host.cgroupns_mode != "host",
         join=tuple(joined),
         pid_donor=int(joins_network) if joins_pid else None,
+        user=int(joins_network) + joins_pid + (ipc is not None) if remapped else None,
     )
 
 

@@ -7,6 +7,7 @@ start what it needs. The lists and rules themselves are runtime's.
 from __future__ import annotations
 
 import re
+import resource
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -23,6 +24,7 @@ _SYSCTL = re.compile(r"[a-z0-9_]+(\.[a-zA-Z0-9_*/-]+)+", re.ASCII)
 _SYSCTL_ALLOWED = ("net.", "fs.mqueue.")
 _SYSCTL_KERNEL = ("kernel.msgmax", "kernel.msgmnb", "kernel.msgmni", "kernel.sem", "kernel.shmall", "kernel.shmmax",
                   "kernel.shmmni", "kernel.shm_rmid_forced")  # fmt: skip
+_RLIMIT_LOCKS = 10  # the one that Python has no name for
 _RLIMITS = (
     "as core cpu data fsize locks memlock msgqueue nice nofile nproc rss rtprio rttime sigpending stack"
 ).split()
@@ -115,12 +117,29 @@ def rlimits(host: HostConfig) -> tuple[Rlimit, ...]:
     return tuple(Rlimit(limit.name, limit.soft, limit.hard) for limit in host.ulimits or ())
 
 
-_NETWORK_DEFAULTS = {"net.ipv4.ip_unprivileged_port_start": "0", "net.ipv4.ping_group_range": "0 2147483647"}
-"""Docker's: in a network of its own a container may use any port and ping(8) without a capability."""
+def above_our_own(limits: tuple[Rlimit, ...]) -> tuple[Rlimit, ...]:
+    """Those that a process of ours can only have if the host's root raises its bound first."""
+    found = []
+    for limit in limits:
+        _, ours = resource.getrlimit(getattr(resource, f"RLIMIT_{limit.name.upper()}", _RLIMIT_LOCKS))
+        if ours != resource.RLIM_INFINITY and not 0 <= limit.hard <= ours:
+            found.append(limit)
+    return tuple(found)
 
 
-def sysctls(host: HostConfig) -> dict[str, str]:
-    """--sysctl, only names that belong to the container's own namespaces (CVE-2022-0811 is what else can happen)."""
+LAST_GID = (1 << 31) - 1
+
+
+def _network_defaults(last_gid: int) -> dict[str, str]:
+    """Docker's: in a network of its own a container may use any port and ping(8) without a capability."""
+    return {"net.ipv4.ip_unprivileged_port_start": "0", "net.ipv4.ping_group_range": f"0 {last_gid}"}
+
+
+def sysctls(host: HostConfig, last_gid: int = LAST_GID) -> dict[str, str]:
+    """--sysctl, only names that belong to the container's own namespaces (CVE-2022-0811 is what else can happen).
+
+    ``last_gid``: the largest group that there is in the container; the kernel refuses a larger one.
+    """
     for name, value in (host.sysctls or {}).items():
         allowed = name.startswith(_SYSCTL_ALLOWED) or name in _SYSCTL_KERNEL
         if not _SYSCTL.fullmatch(name) or ".." in name or not allowed:
@@ -131,7 +150,7 @@ def sysctls(host: HostConfig) -> dict[str, str]:
             raise InvalidArgument(f"sysctl '{name}' not allowed in host network namespace")
         if "\n" in value or len(value) > 4096:
             raise InvalidArgument(f"invalid value for sysctl '{name}': one line of text")
-    return {**({} if host.network_mode == "host" else _NETWORK_DEFAULTS), **(host.sysctls or {})}
+    return {**({} if host.network_mode == "host" else _network_defaults(last_gid)), **(host.sysctls or {})}
 
 
 def _mapping(source: str, target: str, access: str) -> DeviceMapping:

@@ -22,7 +22,8 @@ from typing import Any, TypeVar
 from minidock.engine import bundle
 from minidock.engine.model import Container, Status
 from minidock.engine.parts import Parts
-from minidock.linux import shim
+from minidock.linux import shim, userns
+from minidock.linux.idmap import IdMap
 from minidock.linux.pool import pool
 from minidock.wire.errors import Conflict, Error, Unavailable
 
@@ -33,10 +34,16 @@ MOST = 32  # of them at once; the others wait before they hold anything
 
 
 class Root:
-    """``fd``, and the means to work on it in a thread that has to wait for a client now and then."""
+    """``fd``, and the means to work on it in a thread that has to wait for a client now and then.
 
-    def __init__(self, fd: int, hold: Hold | None, threads: concurrent.futures.Executor) -> None:
+    ``ids``: owners in it are the host's numbers for those that the container knows by these maps; None: the same.
+    """
+
+    def __init__(
+        self, fd: int, hold: Hold | None, threads: concurrent.futures.Executor, ids: IdMap | None = None
+    ) -> None:
         self.fd = fd
+        self.ids = ids
         self._hold = hold
         self._threads = threads
         self._loop = asyncio.get_running_loop()
@@ -45,7 +52,7 @@ class Root:
 
     async def work(self, function: Callable[[], T]) -> T:
         """Runs it in a thread. A cancelled caller waits for the thread, which ends at its next ``wait``."""
-        task = self._loop.run_in_executor(self._threads, function)
+        task = self._loop.run_in_executor(self._threads, self._as_its_root, function)
         try:
             return await asyncio.shield(task)
         except asyncio.CancelledError:
@@ -54,6 +61,16 @@ class Root:
                 self._waiting.cancel()
             await asyncio.wait([task])
             raise
+
+    def _as_its_root(self, function: Callable[[], T]) -> T:
+        """In the thread: where owners are shifted, the host's root has no number to make a file with."""
+        if self.ids is None:
+            return function()
+        shim.act_as(*self.ids.root)
+        try:
+            return function()
+        finally:
+            shim.act_as(0, 0)
 
     def wait(self, future: concurrent.futures.Future[T]) -> T:
         """In the thread: the result of what a client has to do. A frozen container runs on while that takes long."""
@@ -140,17 +157,19 @@ class Roots:
     async def open(self, container: Container, writable: bool = False, mounts: bool = True) -> AsyncIterator[Root]:
         """The root for the length of the block. ``mounts``: with what is mounted in a stopped container, too."""
         async with self._places, self.still(container) as hold:
+            ids = None
             if hold:
-                fd = self._running(container)
+                fd, ids = self._running(container)
             else:
                 fd = await asyncio.to_thread(self._stopped, container, writable, mounts)
             try:
-                yield Root(fd, hold, self._threads)
+                yield Root(fd, hold, self._threads, ids)
             finally:
                 os.close(fd)
 
-    def _running(self, container: Container) -> int:
-        return running_root(container, self._parts.containers.live(container).running().pidfd)
+    def _running(self, container: Container) -> tuple[int, IdMap | None]:
+        fd = running_root(container, self._parts.containers.live(container).running().pidfd)
+        return fd, running_ids(container)
 
     def _stopped(self, container: Container, writable: bool, mounts: bool) -> int:
         settings, images = self._parts.settings, self._parts.images
@@ -178,5 +197,17 @@ def running_root(container: Container, pidfd: int) -> int:
     if fd < 0 or pidfd < 0 or select.select([pidfd], [], [], 0)[0]:  # readable: it has ended, its number is free
         if fd >= 0:
             os.close(fd)
-        raise Conflict(f"container {container.name} has just ended", "try again")
+        raise _ended(container)
     return fd
+
+
+def running_ids(container: Container) -> IdMap | None:
+    """The maps of a running container's user namespace; None if it is in the host's."""
+    try:
+        return userns.of(container.state.pid)
+    except FileNotFoundError:
+        raise _ended(container) from None
+
+
+def _ended(container: Container) -> Conflict:
+    return Conflict(f"container {container.name} has just ended", "try again")

@@ -11,10 +11,15 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from minidock.linux.idmap import IdMap
+
 
 @dataclass(frozen=True)
 class Settings:
-    """One daemon instance. Two of them run side by side if their roots and bridges differ."""
+    """One daemon instance. Two of them run side by side if their roots and bridges differ.
+
+    ``remap``: the numbers that users of containers have on the host (``--userns-remap``).
+    """
 
     data_root: Path
     exec_root: Path
@@ -28,6 +33,7 @@ class Settings:
     fixed_cidr_v6: str = ""
     address_pools: tuple[str, ...] = ()
     no_new_privileges: bool = False
+    remap: IdMap | None = None
 
     @property
     def instance(self) -> str:

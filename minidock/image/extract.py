@@ -16,16 +16,23 @@ import stat
 from minidock.image.inroot import Directories, Parts, show, split
 from minidock.image.tarstream import Entry, TarStream
 from minidock.image.unpack import MAX_ID, Unpacker
+from minidock.linux.idmap import IdMap
 from minidock.wire.errors import InvalidArgument
+
+_CAPABILITY = "SCHILY.xattr.security.capability"
 
 
 @dataclasses.dataclass(frozen=True)
 class Rules:
-    """``keep_kinds``: no directory takes a file's place, nor a file a directory's; ``owner`` and ``mode``: of all."""
+    """``keep_kinds``: no directory takes a file's place, nor a file a directory's; ``owner`` and ``mode``: of all.
+
+    ``ids``: the maps from those numbers, or the archive's, to what they are on the host.
+    """
 
     keep_kinds: bool = False
     owner: tuple[int, int] | None = None
     mode: int | None = None
+    ids: IdMap | None = None
 
 
 class Extractor(Unpacker):
@@ -56,6 +63,12 @@ class Extractor(Unpacker):
             entry.mode = self._rules.mode
         if not (0 <= entry.uid <= MAX_ID and 0 <= entry.gid <= MAX_ID):
             raise InvalidArgument(f"unpack {show(parts)}: owner {entry.uid}:{entry.gid} is out of range")
+        if self._rules.ids:
+            entry.uid, entry.gid = self._rules.ids.to_host(entry.uid, entry.gid)
+            if _CAPABILITY in entry.pax_headers:
+                value = entry.pax_headers[_CAPABILITY].encode("utf-8", "surrogateescape")
+                shifted = self._rules.ids.capability_to_host(value).decode("utf-8", "surrogateescape")
+                entry.pax_headers = {**entry.pax_headers, _CAPABILITY: shifted}
         self._by_kind(parts, entry, stream)
 
     def _make_directory(self, parts: Parts) -> None:

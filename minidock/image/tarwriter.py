@@ -20,6 +20,7 @@ from collections.abc import Callable
 
 from minidock.image.inroot import MAX_DEPTH
 from minidock.linux import shim
+from minidock.linux.idmap import IdMap
 from minidock.wire.errors import InvalidArgument
 
 PIECE = 1 << 18
@@ -37,10 +38,14 @@ _KINDS = {
 
 
 class TarWriter:
-    """Writes entries to ``put``, which is given pieces of about PIECE bytes and may block."""
+    """Writes entries to ``put``, which is given pieces of about PIECE bytes and may block.
 
-    def __init__(self, put: Callable[[bytes], None], one_mount: bool = False) -> None:
+    ``ids``: the maps by which owners are shown as the container sees them.
+    """
+
+    def __init__(self, put: Callable[[bytes], None], one_mount: bool = False, ids: IdMap | None = None) -> None:
         self._put = put
+        self._ids = ids
         self._resolve = shim.RESOLVE_BENEATH | (shim.RESOLVE_NO_XDEV if one_mount else 0)
         self._buffer = bytearray()
         self._links: dict[tuple[int, int], str] = {}
@@ -101,7 +106,9 @@ class TarWriter:
     def _info(self, status: os.stat_result, shown: str) -> tarfile.TarInfo:
         info = tarfile.TarInfo(shown)
         info.type = _KINDS[stat.S_IFMT(status.st_mode)]
-        info.mode, info.uid, info.gid = status.st_mode & 0o7777, status.st_uid, status.st_gid
+        owner = (status.st_uid, status.st_gid)
+        info.uid, info.gid = self._ids.to_container(*owner) if self._ids else owner
+        info.mode = status.st_mode & 0o7777
         info.mtime = int(status.st_mtime)
         return info
 
@@ -118,6 +125,7 @@ class TarWriter:
         try:
             with contextlib.suppress(OSError):
                 value = os.getxattr(content, _CAPABILITY)
+                value = self._ids.capability_to_container(value) if self._ids else value
                 info.pax_headers = {f"SCHILY.xattr.{_CAPABILITY}": value.decode("utf-8", "surrogateescape")}
             self._header(info)
             self._content(content, info.size)

@@ -5,7 +5,7 @@ behind) rather than at version numbers, and works without a daemon. The parts by
 
     doctor_kernel.py    version, system calls, namespaces, seccomp, capabilities, AppArmor
     doctor_cgroup.py    the cgroup2 mount and each controller, with the cure for hybrid hosts and WSL2
-    doctor_storage.py   overlay on the data root, room on the disk
+    doctor_storage.py   overlay on the data root, with shifted ids too, room on the disk
     doctor_network.py   bridge, veth, nft, forwarding, and other firewalls' policy
 
 Serves ``minidock doctor``, ``minidockd --doctor`` and the API. Read next: check.py, doctor_cgroup.py.
@@ -26,6 +26,7 @@ def checks(data_root: str | Path, bridge: str = "minidock0", group: str = "minid
     return [
         *doctor_kernel.checks(),
         guarded("overlay", lambda: doctor_storage.overlay(root)),
+        guarded("userns-remap", lambda: doctor_storage.shifted(root)),
         guarded("disk space", lambda: doctor_storage.space(root)),
         *doctor_cgroup.checks(),
         *doctor_network.checks(bridge),

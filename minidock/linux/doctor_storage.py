@@ -15,9 +15,10 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-from minidock.linux import mountinfo, shim
+from minidock.linux import mountinfo, shim, userns
 from minidock.linux.check import Check
 from minidock.linux.reason import reason
+from minidock.wire.errors import Unavailable
 
 _GIB = 1 << 30
 
@@ -63,6 +64,18 @@ def _detached(scratch: str) -> str:
         except OSError as error:
             return f"detached mount: {reason(error)}"
     return ""
+
+
+def shifted(data_root: Path) -> Check:
+    """The same with shifted ids, for containers whose root is nobody outside."""
+    directory, name = nearest(data_root), "userns-remap"
+    if os.geteuid() != 0:
+        return Check(name, "warn", "layers with shifted ids: not tried, that takes root", "run it as root")
+    try:
+        userns.try_out(directory)
+    except Unavailable as error:
+        return Check(name, "warn", f"minidockd --userns-remap can't be used: {error.message}", error.hint)
+    return Check(name, "ok", f"layers can be mounted with shifted ids on {directory}")
 
 
 def space(data_root: Path) -> Check:

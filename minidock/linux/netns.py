@@ -34,16 +34,23 @@ def in_thread(work: Callable[[], T]) -> T:
         return thread.submit(work).result()
 
 
-def enter_new_netns() -> int:
+def enter_new_netns(userns: int | None = None) -> int:
     """unshare(CLONE_NEWNET): gives the calling thread a network of its own, with lo up, and returns an fd of it.
+
+    It belongs to the user namespace ``userns`` (an fd) if there is one: CAP_NET_ADMIN there is a right over it.
 
     Why:   a namespace is made by moving into it; there is no call that makes one at a distance.
     Order: in a thread that ends afterwards (in_thread), once it has opened what it needs of the old network.
     See:   unshare(2), network_namespaces(7).   Look: ls -l /proc/PID/ns/net
     """
-    shim.unshare(CLONE_NEWNET)
-    fd = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+    if userns is None:
+        shim.unshare(CLONE_NEWNET)
+        fd = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+    else:
+        fd = shim.netns_in(userns)
     try:
+        if userns is not None:
+            shim.setns(fd, CLONE_NEWNET)
         _raise_loopback()
     except BaseException:
         os.close(fd)

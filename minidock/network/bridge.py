@@ -189,13 +189,16 @@ class Bridge:
 
     # ---- endpoints --------------------------------------------------------------------------------------------------
 
-    def claim(self, container_id: str, mac: str = "") -> Sandbox:
-        """A network namespace of the container's own, plugged in and configured. The fd in it is the caller's."""
+    def claim(self, container_id: str, mac: str = "", userns: int | None = None) -> Sandbox:
+        """A network namespace of the container's own, plugged in and configured. The fd in it is the caller's.
+
+        It belongs to the user namespace ``userns`` (an fd) if there is one.
+        """
         state = self._ready()
         lease = self._leases(state.row).claim(container_id, Wish(mac=mac.replace("-", ":").lower()))
         endpoint = veth.endpoint(state.row.id, lease, INTERFACE, state.row.gateway, self.gateway6)
         try:
-            return veth.plug(veth.Port(veth.port_name(lease.endpoint), state.index, state.mtu), endpoint)
+            return veth.plug(veth.Port(veth.port_name(lease.endpoint), state.index, state.mtu), endpoint, userns)
         except OSError as error:
             self.release(container_id)
             raise Unavailable(f"plug into bridge {self.name}: {reason(error)}", hint(error)) from error

@@ -47,9 +47,9 @@ class Sandbox:
     endpoint: Endpoint
 
 
-def enter_new_sandbox() -> int:
+def enter_new_sandbox(userns: int | None = None) -> int:
     """Moves the calling thread into a new network namespace whose later interfaces get no IPv6; returns its fd."""
-    fd = enter_new_netns()
+    fd = enter_new_netns(userns)
     try:
         set_ipv6("default", NO_IPV6)
     except BaseException:
@@ -58,9 +58,9 @@ def enter_new_sandbox() -> int:
     return fd
 
 
-def isolated_netns() -> int:
+def isolated_netns(userns: int | None = None) -> int:
     """For ``--network none``: a network namespace with nothing but lo. Returns its fd, which the caller closes."""
-    return in_thread(enter_new_sandbox)
+    return in_thread(lambda: enter_new_sandbox(userns))
 
 
 def set_ipv6(interface: str, values: dict[str, str]) -> None:

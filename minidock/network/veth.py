@@ -58,14 +58,14 @@ def endpoint(
     )
 
 
-def plug(port: Port, endpoint: Endpoint) -> Sandbox:
+def plug(port: Port, endpoint: Endpoint, userns: int | None = None) -> Sandbox:
     """A new sandbox on the bridge. Raises OSError, and leaves no fd, no link and no namespace, if a step fails."""
-    return in_thread(lambda: _plug(port, endpoint))
+    return in_thread(lambda: _plug(port, endpoint, userns))
 
 
-def _plug(port: Port, endpoint: Endpoint) -> Sandbox:
+def _plug(port: Port, endpoint: Endpoint, userns: int | None) -> Sandbox:
     with contextlib.ExitStack() as undo, Netlink() as host:
-        fd = enter_new_sandbox()
+        fd = enter_new_sandbox(userns)
         undo.callback(os.close, fd)
         pair = netlink.new_veth(port.name, port.bridge, port.mtu, endpoint.interface, endpoint.mac, fd)
         try:

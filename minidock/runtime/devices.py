@@ -31,7 +31,8 @@ MINOR_LIMIT = 1 << 20
 
 @dataclass(frozen=True)
 class DeviceNode:
-    """A node to make in the container. ``type`` is c, b or p; ``mode`` the permission bits."""
+    """A node to make in the container. ``type`` is c, b or p; ``mode`` the permission bits; ``source`` the host's name
+    for it where that is another."""
 
     path: str
     type: str
@@ -40,6 +41,7 @@ class DeviceNode:
     mode: int = 0o666
     uid: int = 0
     gid: int = 0
+    source: str = ""
 
 
 @dataclass(frozen=True)
@@ -134,7 +136,7 @@ def host_nodes(mapping: DeviceMapping) -> tuple[DeviceNode, ...]:
         raise NotFound(f"device {mapping.source}: {(error.strerror or '').lower()}") from None
     if stat.S_ISDIR(status.st_mode):
         return tuple(_below(mapping))
-    node = _node(mapping.target, status)
+    node = _node(mapping.target, status, mapping.source)
     if node is None:
         raise InvalidArgument(f"device {mapping.source}: not a device node", "use -v to share a file")
     return (node,)
@@ -148,12 +150,13 @@ def _below(mapping: DeviceMapping) -> Iterator[DeviceNode]:
             node = _node(
                 str(Path(mapping.target, path.relative_to(mapping.source))),
                 path.lstat(),
+                str(path),
             )
             if node:
                 yield node
 
 
-def _node(target: str, status: os.stat_result) -> DeviceNode | None:
+def _node(target: str, status: os.stat_result, source: str) -> DeviceNode | None:
     kind = "c" if stat.S_ISCHR(status.st_mode) else "b" if stat.S_ISBLK(status.st_mode) else None
     if kind is None:
         return None
@@ -166,6 +169,7 @@ def _node(target: str, status: os.stat_result) -> DeviceNode | None:
         stat.S_IMODE(status.st_mode),
         status.st_uid,
         status.st_gid,
+        source,
     )
 
 

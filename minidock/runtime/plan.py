@@ -59,25 +59,16 @@ def container_plan(spec: Spec) -> Plan:
         *_device_rules(spec),
         # A process can't change its own pid namespace, only that of the children it will have.
         *_donated_pids(spec),
-        # A child that sees only itself: new namespaces, born inside the container's cgroup.
-        step("clone3", ",".join(spec.namespaces.new), supervision.cgroup),
-        *(step("setns", f"fd:{fd}", kinds) for fd, kinds in spec.namespaces.join),
-        # The cgroup namespace's root is the cgroup one is in when it is made, so not before clone3.
-        *([step("unshare", "cgroup")] if spec.namespaces.own_cgroup else []),
-        step("session"),
-        step("keyring", f"_ses.{spec.ident}"),
-        # A file tree of its own: nothing mounted from here on can be seen by the host, and nothing stays.
-        *([step("private", *_propagation(spec))] if "mnt" in spec.namespaces.new else []),
-        _root(spec.root),
+        *(_birth(spec) if spec.namespaces.user is None else _birth_as_nobody(spec, spec.namespaces.user)),
         *(_mount(mount) for mount in spec.mounts if isinstance(mount, Filesystem | Borrowed)),
-        *(step("mknod", d.path, d.type, d.major, d.minor, f"{d.mode:o}", d.uid, d.gid) for d in spec.devices),
+        *_devices(spec),
         *(step("symlink", to, path) for to, path in spec.links),
         # The user's mounts come last, so that they cover what is there and nothing covers them.
-        *(_mount(mount) for mount in spec.mounts if isinstance(mount, Bind)),
+        *_binds(spec),
         *([step("console")] if supervision.terminal else []),
         # Doors into the kernel: set what was asked for while /proc/sys can be written, then close them.
         *(step("sysctl", name, value) for name, value in spec.sysctl.items()),
-        step("oom_score_adj", process.oom_score_adj),
+        *([step("oom_score_adj", process.oom_score_adj)] if spec.namespaces.user is None else []),
         *(step("mask", path) for path in spec.masked_paths),
         *(step("readonly", path) for path in spec.readonly_paths),
         # From here the host's files are out of reach.
@@ -89,18 +80,89 @@ def container_plan(spec: Spec) -> Plan:
     )
 
 
+def _birth(spec: Spec) -> Iterator[Step]:
+    """A child that sees only itself: new namespaces, born inside the container's cgroup."""
+    yield step("clone3", ",".join(spec.namespaces.new), spec.supervision.cgroup)
+    yield from (step("setns", f"fd:{fd}", kinds) for fd, kinds in spec.namespaces.join)
+    # The cgroup namespace's root is the cgroup one is in when it is made, so not before clone3.
+    yield from _apart(spec, ["cgroup"] if spec.namespaces.own_cgroup else [])
+    # A file tree of its own: nothing mounted from here on can be seen by the host, and nothing stays.
+    if "mnt" in spec.namespaces.new:
+        yield step("private", *_propagation(spec))
+    yield _root(spec.root)
+
+
+def _apart(spec: Spec, made_here: list[str]) -> Iterator[Step]:
+    if made_here:
+        yield step("unshare", ",".join(made_here))
+    yield step("session")
+    yield step("keyring", f"_ses.{spec.ident}")
+
+
+def _birth_as_nobody(spec: Spec, user: int) -> Iterator[Step]:
+    """The same in a user namespace, by way of a child that is root of the host and does what takes that.
+
+    It opens the layers and all files of the host that the container is to have; the process that is born from it could
+    not. What is mounted behind ``userns`` belongs to the user namespace.
+    """
+    process = spec.process
+    yield step("clone3", "mnt", "")
+    yield from (step("setns", f"fd:{fd}", kinds) for fd, kinds in spec.namespaces.join)
+    yield from _with_rights_of_the_host(process)
+    yield step("private", *_propagation(spec))
+    yield _root(spec.root, f"fd:{user}")
+    for bind in _opened(spec):
+        shifted = [f"fd:{user}"] if bind.shifted else []
+        yield step("tree", bind.source, ",".join(bind.flags), bind.below, *shifted)
+    born = [kind for kind in spec.namespaces.new if kind != "ipc"]
+    yield step("userns", f"fd:{user}", ",".join(born), spec.supervision.cgroup)
+    # Still the host's root by number, which is no number inside. /dev/mqueue is whose the maker of "ipc" is by number.
+    yield step("user", 0, 0, "")
+    own = [("ipc", "ipc" in spec.namespaces.new), ("cgroup", spec.namespaces.own_cgroup)]
+    yield from _apart(spec, [kind for kind, wanted in own if wanted])
+
+
+def _with_rights_of_the_host(process: Process) -> Iterator[Step]:
+    """Only the host's root may lower the score again or raise a limit. The limits themselves come later, exactly."""
+    yield step("oom_score_adj", process.oom_score_adj)
+    yield from (step("rlimit", limit.name, _limit(limit.hard), _limit(limit.hard)) for limit in process.raised)
+
+
+def _opened(spec: Spec) -> list[Bind]:
+    """What of the host is opened ahead: devices, which can't be made in a user namespace, then the binds."""
+    nodes = [Bind(d.source or d.path, d.path, ("nosuid", "noexec", "rprivate")) for d in spec.devices]
+    return [*nodes, *(mount for mount in spec.mounts if isinstance(mount, Bind))]
+
+
+def _devices(spec: Spec) -> Iterator[Step]:
+    for number, d in enumerate(spec.devices):
+        if spec.namespaces.user is None:
+            yield step("mknod", d.path, d.type, d.major, d.minor, f"{d.mode:o}", d.uid, d.gid)
+        else:
+            yield step("bind", f"tree:{number}", d.path, "")
+
+
+def _binds(spec: Spec) -> Iterator[Step]:
+    binds = [mount for mount in spec.mounts if isinstance(mount, Bind)]
+    for number, bind in enumerate(binds, len(spec.devices)):
+        yield _mount(bind) if spec.namespaces.user is None else step("bind", f"tree:{number}", bind.target, "")
+
+
 def exec_plan(spec: ExecSpec) -> Plan:
     """What joining a container is: the same identity, in namespaces that exist already."""
+    nobody = "user" in spec.namespaces
     return (
         *_supervision(spec.supervision),
         # A process can't change its own pid namespace, only that of the children it will have.
         step("setns", "fd:0", "pid"),
         step("clone3", "", spec.supervision.cgroup),
+        *(_with_rights_of_the_host(spec.process) if nobody else []),
         step("setns", "fd:0", ",".join(spec.namespaces)),
+        *([step("user", 0, 0, "")] if nobody else []),
         step("session"),
         step("keyring", f"_ses.{spec.ident}"),
         *([step("tty")] if spec.supervision.terminal else []),
-        step("oom_score_adj", spec.process.oom_score_adj),
+        *([] if nobody else [step("oom_score_adj", spec.process.oom_score_adj)]),
         *_identity(spec.process),
     )
 
@@ -109,7 +171,7 @@ def _supervision(supervision: Supervision) -> Iterator[Step]:
     if supervision.log_path:
         yield step("log", supervision.log_path, supervision.log_max_size, supervision.log_max_files)
     mode = "pty" if supervision.terminal else "pipe"
-    yield step("stdio", mode, supervision.stdin, supervision.rows, supervision.columns)
+    yield step("stdio", mode, supervision.stdin, supervision.rows, supervision.columns, *(supervision.owner or ()))
 
 
 def _device_rules(spec: Spec) -> Iterator[Step]:
@@ -128,11 +190,11 @@ def _propagation(spec: Spec) -> tuple[str, ...]:
     return ("slave",) if wanted & {"slave", "rslave", "shared", "rshared"} else ()
 
 
-def _root(root: Overlay | Directory) -> Step:
+def _root(root: Overlay | Directory, *user: str) -> Step:
     if isinstance(root, Directory):
         return step("rootfs", root.path, "0")
     options = "volatile" if root.volatile else ""
-    return step("overlay", root.target, root.base, ":".join(root.lowers), root.upper, root.work, options)
+    return step("overlay", root.target, root.base, ":".join(root.lowers), root.upper, root.work, options, *user)
 
 
 def _mount(mount: Filesystem | Bind | Borrowed) -> Step:
@@ -204,7 +266,10 @@ def _describe(one: Step) -> str:
         case "symlink":
             return f"{fields[1]} → {fields[0]}"
         case "overlay":
-            return f"lower={fields[2]} upper={fields[3]} work={fields[4]} → {fields[0]}  {fields[5]}".rstrip()
+            shifted = f"shifted by {fields[6]}" if len(fields) > 6 else ""
+            return f"lower={fields[2]} upper={fields[3]} work={fields[4]} → {fields[0]}  {fields[5]} {shifted}".rstrip()
+        case "tree" if len(fields) > 3:
+            return f"{fields[0]} {fields[1]} {fields[2]} shifted by {fields[3]}".replace("  ", " ")
         case "clone3":
             return f"{fields[0].replace(',', '|') or 'no new namespaces'}" + (
                 f"  into cgroup {fields[1]}" if fields[1] else ""

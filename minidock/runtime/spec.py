@@ -36,7 +36,10 @@ class Rlimit:
 
 @dataclass(frozen=True)
 class Process:
-    """process: what is executed and as whom. ``seccomp`` is a filter (struct sock_filter[]), empty for unconfined."""
+    """process: what is executed and as whom. ``seccomp`` is a filter (struct sock_filter[]), empty for unconfined.
+
+    ``raised``: those of ``rlimits`` that are above the daemon's own, which only root of the host may set.
+    """
 
     args: tuple[str, ...]
     env: tuple[str, ...] = ()
@@ -45,6 +48,7 @@ class Process:
     capabilities: frozenset[str] = frozenset()
     no_new_privileges: bool = False
     rlimits: tuple[Rlimit, ...] = ()
+    raised: tuple[Rlimit, ...] = ()
     oom_score_adj: int = 0
     seccomp: bytes = b""
     init: bool = False
@@ -83,13 +87,15 @@ class Filesystem:
 class Bind:
     """mounts: a file or directory of the host. Flags: ro, rec, and one of the propagation words.
 
-    ``below``: what in the source is meant, resolved as if the source were the root; "" for all of it.
+    ``below``: what in the source is meant, resolved as if the source were the root; "" for all of it. ``shifted``: its
+    owners are numbers of the user namespace, if there is one, as those of the layers are; else they are the host's.
     """
 
     source: str
     target: str
     flags: tuple[str, ...] = ()
     below: str = ""
+    shifted: bool = False
 
 
 @dataclass(frozen=True)
@@ -105,17 +111,22 @@ class Namespaces:
     """linux.namespaces: which are made anew, and which are joined through an fd given at spawn (its index).
 
     ``pid_donor``: the fd of the container whose pid namespace is joined; only the child's children can be moved there.
+    ``user``: the fd of the user namespace that all others belong to; None for the host's.
     """
 
     new: tuple[str, ...] = ("mnt", "pid", "uts", "ipc")
     own_cgroup: bool = True
     join: tuple[tuple[int, str], ...] = ()
     pid_donor: int | None = None
+    user: int | None = None
 
 
 @dataclass(frozen=True)
 class Supervision:
-    """What the monitor keeps for the process. Empty ``log_path``: no log. ``stdin`` is none, open or once."""
+    """What the monitor keeps for the process. Empty ``log_path``: no log. ``stdin`` is none, open or once.
+
+    ``owner``: user and group of the pipes, where that is not the host's root.
+    """
 
     cgroup: str = ""
     terminal: bool = False
@@ -125,6 +136,7 @@ class Supervision:
     log_path: str = ""
     log_max_size: int = 0
     log_max_files: int = 1
+    owner: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True)

@@ -96,9 +96,11 @@ static void keyring(void)
 
 void report_identity(void)
 {
-    static char status[16384];
+    static char status[16384], map[4096];
 
     read_file("/proc/self/status", status, sizeof status);
+    read_file("/proc/self/uid_map", map, sizeof map);
+    numbers("uid_map", map);
     numbers("uids", status_line(status, "Uid"));
     numbers("gids", status_line(status, "Gid"));
     numbers("groups", status_line(status, "Groups"));

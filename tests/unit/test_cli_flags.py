@@ -108,6 +108,7 @@ def test_the_portable_half(body: Any, flags: list[str], wanted: dict[str, Any]) 
         (["--sysctl", "net.a=1", "--sysctl", "kernel.sem=1 2"], {"Sysctls": {"net.a": "1", "kernel.sem": "1 2"}}),
         (["--ipc", "host", "--pid", "container:a"], {"IpcMode": "host", "PidMode": "container:a"}),
         (["--uts", "host", "--cgroupns", "host"], {"UTSMode": "host", "CgroupnsMode": "host"}),
+        (["--userns", "host"], {"UsernsMode": "host"}),
         (["--log-driver", "none"], {"LogConfig": {"Type": "none", "Config": {}}}),
         (["--log-opt", "max-size=1m"], {"LogConfig": {"Type": "", "Config": {"max-size": "1m"}}}),
     ],

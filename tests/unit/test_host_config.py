@@ -95,7 +95,7 @@ DISCARDED: dict[str, tuple[Any, str]] = {
 REFUSED: dict[str, tuple[Any, type[Error], str]] = {
     "DeviceRequests": ([{"Count": -1}], NotImplemented, "--gpus"),
     "CgroupParent": ("/elsewhere", NotImplemented, "--cgroup-parent"),
-    "UsernsMode": ("private", NotImplemented, "--userns"),
+    "UsernsMode": ("private", InvalidArgument, "invalid USER mode"),
     "CpuRealtimePeriod": (10_000, InvalidArgument, "CPU real-time scheduler"),
     "CpuRealtimeRuntime": (5_000, InvalidArgument, "CPU real-time scheduler"),
     "StorageOpt": ({"size": "1g"}, InvalidArgument, "pquota"),

@@ -140,6 +140,57 @@ def test_exec_joins_the_pid_namespace_before_it_forks_and_the_others_after() -> 
     assert not {"overlay", "pivot_root", "mount", "mask"} & set(order)
 
 
+REMAPPED = Namespaces(join=((0, "net"),), user=1)
+
+
+def remapped(**changes: object) -> Plan:
+    mounts = (
+        Filesystem("proc", "/proc"),
+        Bind("/src", "/dst", ("rec", "ro")),
+        Bind("/vol", "/v", (), "b", shifted=True),
+    )
+    raised = Process(("sh",), raised=(Rlimit("nofile", 5, 9),), rlimits=(Rlimit("nofile", 5, 9),), oom_score_adj=7)
+    return container_plan(spec(**{"namespaces": REMAPPED, "mounts": mounts, "process": raised, **changes}))
+
+
+def test_in_a_user_namespace_all_that_takes_the_host_s_root_comes_before_it_is_joined() -> None:
+    plan = remapped()
+    order = kinds(plan)
+    at = order.index("userns")
+    assert set(order[order.index("clone3") : at]) == {
+        "clone3", "setns", "oom_score_adj", "rlimit", "private", "overlay", "tree"
+    }  # fmt: skip
+    assert not {"overlay", "tree", "oom_score_adj", "mknod"} & set(order[at:])
+    assert plan[order.index("clone3")].fields == ("mnt", ""), "the first process sees the host, from its own cgroup"
+    assert plan[at].fields == ("fd:1", "mnt,pid,uts", "/cg/c") and plan[at + 1] == step("user", 0, 0, "")
+    assert plan[at + 2] == step("unshare", "ipc,cgroup")
+    assert plan[order.index("overlay")].fields[-1] == "fd:1"
+    limits = [one.fields for one in plan if one.kind == "rlimit"]
+    assert limits == [("nofile", "9", "9"), ("nofile", "5", "9")], "raised by the host's root, then set exactly"
+
+
+def test_what_is_bound_in_a_user_namespace_was_opened_ahead() -> None:
+    plan = remapped()
+    trees = [one.fields for one in plan if one.kind == "tree"]
+    binds = [one.fields[:2] for one in plan if one.kind == "bind"]
+    nodes = [node.path for node in DEFAULT_NODES]
+    assert [fields[0] for fields in trees] == [*nodes, "/src", "/vol"]
+    assert binds == [(f"tree:{n}", path) for n, path in enumerate([*nodes, "/dst", "/v"])]
+    assert trees[-2:] == [("/src", "rec,ro", ""), ("/vol", "", "b", "fd:1")], "only what is ours is shifted"
+    shared = remapped(namespaces=Namespaces(new=("mnt", "uts"), pid_donor=1, user=2))
+    assert next(one for one in shared if one.kind == "userns").fields[:2] == ("fd:2", "mnt,uts")
+
+
+def test_exec_in_a_user_namespace() -> None:
+    joined = ("user", *ExecSpec.namespaces)
+    plan = exec_plan(ExecSpec(Process(("ps",)), "c", Supervision("/cg/c", owner=(100000, 100001)), joined))
+    order = kinds(plan)
+    joins = len(order) - 1 - order[::-1].index("setns")
+    assert order.index("clone3") < order.index("oom_score_adj") < joins and plan[joins + 1] == step("user", 0, 0, "")
+    assert order.count("oom_score_adj") == 1 and plan[joins].fields[1] == "user,mnt,net,ipc,uts,cgroup"
+    assert plan[0] == step("stdio", "pipe", "none", 0, 0, 100000, 100001)
+
+
 def test_the_wire_form_is_what_the_monitor_reads() -> None:
     data = encode([step("hostname", "hé"), step("seccomp", b"\0\1")])
     assert data.startswith(MAGIC)
@@ -159,7 +210,7 @@ def test_a_nul_in_a_text_field_is_refused() -> None:
         encode([step("hostname", "a\0b")])
 
 
-@pytest.mark.parametrize("plan", [container_plan(spec()), exec_plan(ExecSpec(Process(("true",))))])
+@pytest.mark.parametrize("plan", [container_plan(spec()), remapped(), exec_plan(ExecSpec(Process(("true",))))])
 def test_every_step_reads_well(plan: Plan) -> None:
     for one in plan:
         assert "b'" not in one.text and "\n" not in one.text
