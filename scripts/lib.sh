@@ -145,3 +145,20 @@ SCRIPT
     as_root install -m 755 "$made" "$script"
     rm -f "$made"
 }
+
+# What daemons of ours made in the kernel's network: bridges by the mark that is their alias, rules by their name. Where
+# containers still run, their networks stay.
+remove_network() {
+    local family name bridge
+    have nft && have ip || return 0
+    if ip -o link show type veth | grep -q ': md[0-9a-f]\{11\}@'; then
+        say "containers still run: their networks and rules stay until a restart of this machine"
+        return 0
+    fi
+    as_root nft list tables | while read -r _ family name; do
+        case $name in minidock-*) as_root nft delete table "$family" "$name" ;; esac
+    done
+    ip -o link show type bridge | sed -n 's/^[0-9]*: \([^:]*\): .*alias minidock .*/\1/p' | while read -r bridge; do
+        as_root ip link delete "$bridge"
+    done
+}

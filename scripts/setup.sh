@@ -51,6 +51,7 @@ test_packages() {
     want_program skopeo skopeo
     want_program strace strace
     want_program docker-compose docker-compose
+    want_program iptables-nft iptables
     want_program zsh zsh
     want_program fish fish
     want_program openssl openssl

@@ -13,6 +13,7 @@ if [ -d /run/systemd/system ] && [ -e "$units/minidock.service" ]; then
 fi
 as_root rm -f "$units/minidock.service" "$units/minidock.socket"
 [ ! -d /run/systemd/system ] || as_root systemctl daemon-reload
+remove_network
 for command in minidock minidockd; do
     # Only our own link: a command of that name from elsewhere is not ours to remove.
     [ "$(readlink "$prefix/bin/$command" || true)" != "$prefix/lib/minidock/bin/$command" ] ||

@@ -48,6 +48,7 @@ class Endpoints:
     def __init__(self, parts: Parts, networks: Networks) -> None:
         self._parts = parts
         self._networks = networks
+        self.mark = networks.mark
         self.resolvers = Resolvers(parts, networks)
         self.refill = Refill(Ready(parts.bridge, parts.settings.ready_sandboxes))
 

@@ -380,6 +380,7 @@ class Engine:
         parts = self._parts
         alive = parts.containers.in_use() | leftovers.busy(parts) | self.endpoints.refill.owners
         found = await asyncio.to_thread(leftovers.find, parts, self.endpoints, alive)
+        found += await asyncio.to_thread(lambda: list(leftovers.ports(parts)))
         return [*found, *leftovers.monitors(parts, alive | self._execs.running())]
 
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 import functools
 import os
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from minidock.engine.endpoints import Endpoints
 from minidock.engine.parts import Parts
 from minidock.network import user, veth
 from minidock.network.leases import READY
+from minidock.wire.errors import Unavailable
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,13 @@ def monitors(parts: Parts, known: set[str]) -> Iterator[Leftover]:
     for entry in _entries(parts.settings.exec_root / "monitors"):
         if entry.name not in known:
             yield Leftover("monitor", entry.name[:12], "neither a running container nor an exec has it", lambda: None)
+
+
+def ports(parts: Parts) -> Iterator[Leftover]:
+    """What is published for nobody: for the report only, since a start makes the tables anew."""
+    with suppress(OSError, Unavailable):  # without nft there are none
+        for name in parts.ports.strays(parts.settings.instance):
+            yield Leftover("port", name, "no running container publishes it", lambda: None)
 
 
 def _cgroups(parts: Parts, alive: set[str]) -> Iterator[Leftover]:

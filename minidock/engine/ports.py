@@ -21,6 +21,7 @@ from ipaddress import ip_address, ip_interface
 from minidock.engine.config import Config, HostConfig
 from minidock.engine.containers import Containers
 from minidock.engine.model import Container, EndpointRecord
+from minidock.linux import nft
 from minidock.network import ports as kernel
 from minidock.network.ports import ANY, ANY6, PROTOCOLS, Element, Inside, PortTable, PublishedPort
 from minidock.network.relay import Relay
@@ -252,15 +253,26 @@ class Ports:
         await self.publish(container, ways)
         await asyncio.to_thread(self.settle)
 
-    async def restore(self, mark: str) -> None:
-        """At the daemon's start: holds again what running containers have, and makes the table anew."""
+    def strays(self, instance: str) -> list[str]:
+        """What the kernel leads somewhere though nobody publishes it. Blocks. Raises OSError."""
+        self.settle()
+        there = kernel.loaded(instance)
+        return [text for _, _, text in sorted(there - self._elements())]
+
+    async def restore(self, mark: str, instance: str, bridged: bool) -> None:
+        """At the daemon's start: holds again what running containers have, and makes the tables anew. Where there is
+        nothing to publish and no bridge to do it by (``bridged``), what an earlier daemon left of them goes.
+        """
         for container in self._containers.all():
             if not container.state.alive:
                 self.withdraw(container)  # the daemon went in the middle of a start
             if container.state.ports:
                 self._hold_again(container)
         try:
-            await asyncio.to_thread(self._table.rebuild, self._elements, mark)
+            if bridged or self._held:
+                await asyncio.to_thread(self._table.rebuild, self._elements, mark)
+            elif nft.find():
+                await asyncio.to_thread(kernel.remove, instance)
         except Error as error:
             log.error("published ports: %s", error)
 

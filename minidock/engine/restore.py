@@ -45,8 +45,7 @@ async def restore(parts: Parts, lifecycle: Lifecycle, endpoints: Endpoints) -> N
         if container.state.status is Status.EXITED and restarts.wanted_at_boot(container):
             parts.containers.change(container, Status.RESTARTING)
             lifecycle.restarts.after(container, 0)
-    if parts.bridge:
-        await parts.ports.restore(parts.bridge.mark)
+    await parts.ports.restore(endpoints.mark, parts.settings.instance, parts.bridge is not None)
     lifecycle.restarts.begin()
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from minidock.linux.netns import enter_new_netns, in_thread
 from minidock.linux.reason import reason
 
 _RULES = "table inet t { chain c { type nat hook postrouting priority srcnat; ip saddr 192.0.2.0/24 masquerade; }; }"
+_MARK = "minidock "  # what the alias of each bridge of ours begins with (network/bridge.py)
 _STILL = "containers can use --network none or host meanwhile"
 
 
@@ -79,36 +81,53 @@ def ip_forward(proc: Path) -> Check:
 
 
 def forward_policy(bridge: str) -> Check:
-    """Whether someone else's rules drop what our bridge sends out."""
+    """Whether someone else's rules drop what our bridges send out."""
     try:
         rules = json.loads(nft.ruleset())
+        with netlink.Netlink() as kernel:
+            ours = [
+                link.name for link in netlink.links(kernel) if link.kind == "bridge" and link.alias.startswith(_MARK)
+            ]
+            six = {link.name for link in netlink.links(kernel) if link.index in _with_ipv6(kernel)}
     except OSError as error:
         return Check("forward policy", "warn", f"can't be told: {error}", "apt install nftables, and run it as root")
-    return judge_forwarding(rules.get("nftables", []), bridge)
+    checks = [judge_forwarding(rules.get("nftables", []), name) for name in dict.fromkeys([bridge, *sorted(ours)])]
+    checks += [judge_forwarding(rules.get("nftables", []), name, "ip6") for name in sorted(six.intersection(ours))]
+    warned = [check for check in checks if check.status != "ok"]
+    return replace(warned[0], hint="; ".join(check.hint for check in warned)) if warned else checks[0]
 
 
-def judge_forwarding(ruleset: list[dict[str, Any]], bridge: str) -> Check:
+def _with_ipv6(kernel: netlink.Netlink) -> set[int]:
+    found = netlink.addresses(kernel).items()
+    return {index for index, addresses in found if any(one.version == 6 and not one.is_link_local for one in addresses)}
+
+
+def judge_forwarding(ruleset: list[dict[str, Any]], bridge: str, family: str = "ip") -> Check:
     """Reads an nft ruleset in JSON: base chains on the forward hook that drop what no rule of theirs accepts.
 
-    A rule outside of our table that names the bridge is taken as someone's exception for it.
+    A rule outside of our tables that names the bridge is taken as someone's exception for it.
     """
     chains = [entry["chain"] for entry in ruleset if "chain" in entry]
     dropping = [
         f"{chain['family']} {chain['table']} {chain['name']}"
         for chain in chains
-        if chain.get("hook") == "forward" and chain.get("policy") == "drop" and chain["family"] in ("ip", "inet")
+        if chain.get("hook") == "forward" and chain.get("policy") == "drop" and chain["family"] in (family, "inet")
     ]
-    others = [entry["rule"] for entry in ruleset if "rule" in entry and entry["rule"]["table"] != f"minidock-{bridge}"]
+    rules = [entry["rule"] for entry in ruleset if "rule" in entry]
+    others = [
+        rule for rule in rules if not rule["table"].startswith("minidock-") and rule["family"] in (family, "inet")
+    ]
     if not dropping or f'"{bridge}"' in json.dumps(others):
         return Check("forward policy", "ok", "nothing drops what the bridge forwards")
     detail = f"chain {', '.join(dropping)} drops what it does not know: containers can't reach beyond this host"
-    return Check("forward policy", "warn", detail, _way_through({chain["name"] for chain in chains}, bridge))
+    names = {chain["name"] for chain in chains if chain["family"] in (family, "inet")}
+    return Check("forward policy", "warn", detail, _way_through(names, bridge, family))
 
 
-def _way_through(chains: set[str], bridge: str) -> str:
-    """The rule that lets the bridge pass, in the words of whoever made the chain."""
+def _way_through(chains: set[str], bridge: str, family: str) -> str:
+    """The rules that let the bridge pass, in the words of whoever made the chain: out, answers, published ports."""
     if "DOCKER-USER" not in chains and any(name.startswith("ufw-") for name in chains):
         return f"ufw route allow in on {bridge}"
-    chain = "DOCKER-USER" if "DOCKER-USER" in chains else "FORWARD"
-    answers = "-m conntrack --ctstate RELATED,ESTABLISHED"
-    return f"iptables -I {chain} -i {bridge} -j ACCEPT; iptables -I {chain} -o {bridge} {answers} -j ACCEPT"
+    chain, program = "DOCKER-USER" if "DOCKER-USER" in chains else "FORWARD", f"{family}tables"
+    answers = "-m conntrack --ctstate RELATED,ESTABLISHED,DNAT"
+    return f"{program} -I {chain} -i {bridge} -j ACCEPT; {program} -I {chain} -o {bridge} {answers} -j ACCEPT"

@@ -6,8 +6,10 @@ Serves network/firewall.py and the doctor. See: nft(8), "RULESET". Read next: ..
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
+from typing import Any
 
 
 def find() -> str | None:
@@ -32,6 +34,16 @@ def ruleset() -> str:
     if done.returncode != 0:
         raise OSError(done.stderr.strip() or f"nft exited {done.returncode}")
     return done.stdout
+
+
+def table(name: str) -> list[dict[str, Any]]:
+    """What one table holds, by its family and name, as JSON; nothing where there is none. Raises OSError."""
+    if name not in _run("list", "tables").stdout.replace("table ", "").splitlines():
+        return []
+    done = _run("-j", "list", "table", *name.split(" "))
+    if done.returncode != 0:
+        raise OSError(done.stderr.strip() or f"nft exited {done.returncode}")
+    return list(json.loads(done.stdout)["nftables"])
 
 
 def _run(*arguments: str, script: str = "") -> subprocess.CompletedProcess[str]:

@@ -31,6 +31,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
+from typing import Any
 
 from minidock.linux import conntrack, netlink, nft
 from minidock.linux.netlink import Netlink
@@ -185,6 +186,21 @@ def remove(instance: str, families: Iterable[str] = _APART) -> None:
 
 def _deletion(instance: str, where: str) -> str:
     return f"delete table {table_of(instance, where)}\n"
+
+
+def loaded(instance: str) -> set[Element]:
+    """The ports that the tables in the kernel lead anywhere, whoever wrote them there. Raises OSError."""
+    found: set[Element] = set()
+    for where in _APART:
+        for entry in nft.table(table_of(instance, where)):
+            name, pairs = entry.get("map", {}).get("name", ""), entry.get("map", {}).get("elem", [])
+            found |= {(where, name, f"{_flat(key)} : {_flat(value)}") for key, value in pairs}
+    return found
+
+
+def _flat(value: Any) -> str:
+    """{"concat": ["tcp", 8080]} → tcp . 8080"""
+    return " . ".join(map(str, value["concat"] if isinstance(value, dict) else [value]))
 
 
 class PortTable:

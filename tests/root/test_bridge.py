@@ -32,6 +32,7 @@ from minidock.network.sandbox import Sandbox, isolated_netns
 from minidock.network.veth import port_name
 from minidock.wire.errors import Conflict, InvalidArgument, Unavailable
 from tests.support.netns import Netns
+from tests.support.sources import TOP
 from tests.support.wait import eventually
 
 pytestmark = pytest.mark.bridge
@@ -467,3 +468,19 @@ def test_a_container_can_not_become_the_hosts_router(world: World) -> None:
     world.sysctl("ipv6/conf/minidock0/accept_ra", "2")
     world.sysctl("ipv6/conf/minidock0/disable_ipv6", "0")
     eventually(lambda: inside(sandbox.netns_fd, announce) or routers(), "the control to accept a router")
+
+
+def test_uninstall_takes_the_network_away_once_no_container_runs(world: World) -> None:
+    """Bridges with our mark, tables with our name, nobody else's."""
+    bridge = world.up()
+    sandbox = world.claim(bridge, ONE)
+    for command in ("add table ip minidock-ports-x", "add table ip other"):
+        world.host.run("nft", command)
+    world.host.run(*"ip link add theirs type bridge".split())
+    script = f". {TOP}/scripts/lib.sh; remove_network"
+    assert "containers still run" in world.host.run("bash", "-c", script)
+    assert "minidock0" in world.host.links() and sandbox
+    world.release(bridge, ONE)
+    world.host.run("bash", "-c", script)
+    assert world.tables() == ["table ip other"] and "theirs" in world.host.links()
+    assert "minidock0" not in world.host.links()

@@ -254,6 +254,35 @@ def test_wishes_that_can_t_be_had_are_refused_with_the_reason(
         run("ip", "link", "delete", "dummy9")
 
 
+def test_ls_and_prune_find_what_their_filters_say(docker_cli: Cli) -> None:
+    definitions = (["--label", "of=us", "n1"], ["--label", "of=them", "--internal", "n2"])
+    with networks(docker_cli, *definitions):
+        start(docker_cli, "aa", "--network", "n2")
+        ident = inspected(docker_cli, "n1")["Id"]
+
+        def names(*filters: str) -> list[str]:
+            flags = [part for one in filters for part in ("--filter", one)]
+            return sorted(docker_cli.ok("network", "ls", "--format", "{{.Name}}", *flags).split())
+
+        everything = ["bridge", "host", "n1", "n2", "none"]
+        assert names() == names("scope=local") == everything and names("scope=swarm") == []
+        assert names("driver=bridge") == ["bridge", "n1", "n2"] and names("driver=null", "driver=host") == [
+            "host",
+            "none",
+        ]
+        assert names("type=custom") == ["n1", "n2"] and names("type=builtin") == ["bridge", "host", "none"]
+        assert names(f"id={ident[:12]}") == names("label=of=us") == names("name=n1") == names("dangling=true") == ["n1"]
+        assert names("label=of") == ["n1", "n2"] and names("label=of=us", "label=of=them") == []
+        assert "n2" in names("dangling=false") and "n1" not in names("dangling=false")
+        assert docker_cli("network", "ls", "--filter", "color=red").code == 1
+        assert json.loads(docker_cli.ok("network", "inspect", "--verbose", "n1"))[0]["Id"] == ident
+        docker_cli.ok("network", "prune", "-f", "--filter", "label!=of=us")
+        docker_cli.ok("network", "prune", "-f", "--filter", "until=1h")
+        assert names("type=custom") == ["n1", "n2"], "one is in use, one has the label, both are young"
+        docker_cli.ok("network", "prune", "-f", "--filter", "label=of=us")
+        assert names("type=custom") == ["n2"]
+
+
 def test_a_static_address_is_one_container_s(docker_cli: Cli) -> None:
     with networks(docker_cli, ["--subnet", "10.98.0.0/24", "--ip-range", "10.98.0.64/26", "n1"]):
         start(docker_cli, "aa", "--network", "n1", "--ip", "10.98.0.9")

@@ -110,11 +110,15 @@ def test_a_client_that_asked_too_early_is_answered_as_soon_as_the_port_is_there(
     world.neighbour()
     client = within(world.outside, lambda: listen(4444, socket.SOCK_DGRAM))
     world.undo.callback(client.close)
+    client.settimeout(10)
+    client.connect((HOST, 5353))
     for _ in range(2):
-        client.sendto(b"too early", (HOST, 5353))
+        client.send(b"too early")
+        with pytest.raises(ConnectionRefusedError):  # so it has been there, and the kernel has its flow
+            client.recv(1)
         ident = world.run("-p", "5353:53/udp")
         server = world.server(ident, 53, socket.SOCK_DGRAM)
-        client.sendto(b"question", (HOST, 5353))
+        client.send(b"question")
         assert server.socket.recvfrom(100) == (b"question", (NEIGHBOUR, 4444))
         server.socket.close()
         world.daemon.cli.ok("rm", "-f", ident)
@@ -292,6 +296,44 @@ def test_rules_that_somebody_flushed_come_back_with_the_next_change(fresh_world:
     world.daemon.netns.run("nft", "delete", "table", "ip", f"minidock-ports-{world.daemon.instance}")
     world.run("-p", "8081:80")
     server.peer(world.host, "127.0.0.1", 8080)
+
+
+def test_an_element_that_nobody_publishes_is_named_and_goes_with_the_next_start(fresh_world: World) -> None:
+    world, daemon = fresh_world, fresh_world.daemon
+    world.run("-p", "8080:80")
+    table = ("ip", f"minidock-ports-{daemon.instance}")
+    daemon.netns.run("nft", "add", "element", *table, "any", "{ tcp . 9999 : 10.9.9.9 . 80 }")
+    named = daemon.cli("doctor", "--leaks")
+    assert named.code == 1 and "tcp . 9999 : 10.9.9.9 . 80" in named.out and "8080" not in named.out, str(named)
+    daemon.kill()
+    daemon.start()
+    assert daemon.cli("doctor", "--leaks").code == 0 and "9999" not in world.rules()
+
+
+def test_without_a_bridge_nothing_is_left_of_an_earlier_table(fresh_daemon: Daemon) -> None:
+    fresh_daemon.cli.ok("run", "-d", "--name", "web", "-p", "8080:80", *SLEEP)
+    fresh_daemon.kill()
+    fresh_daemon.start("--bridge", "none")
+    assert "minidock-ports" in fresh_daemon.netns.run("nft", "list", "tables"), "what runs keeps its ports"
+    fresh_daemon.cli.ok("rm", "-f", "web")
+    fresh_daemon.stop()
+    fresh_daemon.start("--bridge", "none")
+    assert "minidock-ports" not in fresh_daemon.netns.run("nft", "list", "tables")
+    assert fresh_daemon.cli.ok("run", "--rm", "--network", "none", "busybox", "echo", "works") == "works"
+    fresh_daemon.stop()
+    fresh_daemon.start()
+
+
+def test_sctp_is_published_like_any_other(world: World) -> None:
+    """Whether or not the kernel has SCTP itself: the rules are about packets."""
+    ident = world.run("-p", "8080:80/sctp")
+    assert world.daemon.cli.ok("port", ident) == "80/sctp -> 0.0.0.0:8080"
+    address = world.look(ident, "{{.NetworkSettings.IPAddress}}")
+    assert f"sctp . 8080 : {address} . 80" in world.rules()
+    assert "already allocated" in world.daemon.cli("run", "--rm", "-p", "8080:80/sctp", *SLEEP).err
+    world.run("-p", "8080:80/tcp")
+    world.daemon.cli.ok("rm", "-f", ident)
+    assert "sctp . 8080 :" not in world.rules()
 
 
 # -- the clients that people have -------------------------------------------------------------------------------------

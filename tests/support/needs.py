@@ -165,6 +165,7 @@ NEEDS: dict[str, tuple[str, Callable[[], str | None]]] = {
     "overlay": ("overlay mounts, as root", _overlay),
     "userns_remap": ("layers with shifted ids, and a user namespace's own /proc, as root", _userns_remap),
     "ipv6": ("IPv6 and its nftables in a network namespace, as root", _ipv6),
+    "iptables": ("iptables by nf_tables, as in Debian", _program("iptables-nft")),
     "macvlan": ("macvlan interfaces in a network namespace, as root", _macvlan),
     "bridge": ("bridges, veth pairs and nftables in a network namespace, as root", _bridge),
     "cgroup2": ("a writable cgroup v2 tree, with or without controllers", _cgroup2),

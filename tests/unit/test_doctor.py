@@ -208,10 +208,17 @@ def test_a_policy_that_drops_what_we_forward(ruleset: list[dict[str, Any]], hint
         [chain("INPUT", "drop", hook="input")],
         [chain("FORWARD", "drop", family="ip6")],
         [DROP, rule("filter", "minidock0")],
+        [chain("FORWARD", "drop", family="ip6"), rule("filter", "minidock0")],
     ],
 )
 def test_a_policy_that_lets_us_pass(ruleset: list[dict[str, Any]]) -> None:
     assert doctor_network.judge_forwarding(ruleset, "minidock0").status == "ok"
+
+
+def test_ipv6_has_a_policy_of_its_own() -> None:
+    ruleset = [chain("FORWARD", "drop", family="ip6"), rule("filter", "minidock0")]
+    check = doctor_network.judge_forwarding(ruleset, "minidock0", "ip6")
+    assert check.status == "warn" and check.hint.startswith("ip6tables -I FORWARD -i minidock0 -j ACCEPT; ip6tables")
 
 
 def test_ip_forward(tmp_path: Path) -> None:
