@@ -110,15 +110,15 @@ def test_a_client_that_asked_too_early_is_answered_as_soon_as_the_port_is_there(
     world.neighbour()
     client = within(world.outside, lambda: listen(4444, socket.SOCK_DGRAM))
     world.undo.callback(client.close)
-    client.settimeout(10)
-    client.connect((HOST, 5353))
+    with within(world.outside, lambda: connect(HOST, 5353, socket.SOCK_DGRAM, patience=10)) as first:
+        first.send(b"is there a way?")
+        with pytest.raises(ConnectionRefusedError):  # so the neighbours know each other, and nothing is on its way
+            first.recv(1)
     for _ in range(2):
-        client.send(b"too early")
-        with pytest.raises(ConnectionRefusedError):  # so it has been there, and the kernel has its flow
-            client.recv(1)
+        client.sendto(b"too early", (HOST, 5353))
         ident = world.run("-p", "5353:53/udp")
         server = world.server(ident, 53, socket.SOCK_DGRAM)
-        client.send(b"question")
+        client.sendto(b"question", (HOST, 5353))
         assert server.socket.recvfrom(100) == (b"question", (NEIGHBOUR, 4444))
         server.socket.close()
         world.daemon.cli.ok("rm", "-f", ident)
