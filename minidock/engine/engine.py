@@ -379,8 +379,7 @@ class Engine:
     async def _look(self) -> list[Leftover]:
         parts = self._parts
         alive = parts.containers.in_use() | leftovers.busy(parts) | self.endpoints.refill.owners
-        found = await asyncio.to_thread(leftovers.find, parts, self.endpoints, alive)
-        found += await asyncio.to_thread(lambda: list(leftovers.ports(parts)))
+        found = await asyncio.to_thread(leftovers.look, parts, self.endpoints, alive)
         return [*found, *leftovers.monitors(parts, alive | self._execs.running())]
 
 

@@ -64,8 +64,12 @@ def monitors(parts: Parts, known: set[str]) -> Iterator[Leftover]:
             yield Leftover("monitor", entry.name[:12], "neither a running container nor an exec has it", lambda: None)
 
 
-def ports(parts: Parts) -> Iterator[Leftover]:
-    """What is published for nobody: for the report only, since a start makes the tables anew."""
+def look(parts: Parts, endpoints: Endpoints, alive: set[str]) -> list[Leftover]:
+    """For the report: all of it, and ports that are published for nobody, whose tables a start makes anew anyway."""
+    return [*find(parts, endpoints, alive), *_ports(parts)]
+
+
+def _ports(parts: Parts) -> Iterator[Leftover]:
     with suppress(OSError, Unavailable):  # without nft there are none
         for name in parts.ports.strays(parts.settings.instance):
             yield Leftover("port", name, "no running container publishes it", lambda: None)

@@ -273,7 +273,7 @@ class Ports:
                 await asyncio.to_thread(self._table.rebuild, self._elements, mark)
             elif nft.find():
                 await asyncio.to_thread(kernel.remove, instance)
-        except Error as error:
+        except (Error, OSError) as error:
             log.error("published ports: %s", error)
 
     def _hold_again(self, container: Container) -> None:
