@@ -28,6 +28,7 @@ _REMOTE = ("http://", "https://", "git://", "git@", "github.com/", "ssh://")
 @value("--build-arg", metavar="list", multiple=True, help="Set build-time variables")
 @value("--cache-from", metavar="strings", multiple=True, help="Images to consider as cache sources")
 @value("--cgroup-parent", help="Parent cgroup for the RUN instructions", default="")
+@flag("--compress", help="Compress the build context using gzip")
 @value("--cpu-period", metavar="int", help="Limit the CPU CFS (Completely Fair Scheduler) period")
 @value("--cpu-quota", metavar="int", help="Limit the CPU CFS (Completely Fair Scheduler) quota")
 @value("-c", "--cpu-shares", metavar="int", help="CPU shares (relative weight)")
@@ -50,13 +51,13 @@ _REMOTE = ("http://", "https://", "git://", "git@", "github.com/", "ssh://")
 @value("-t", "--tag", metavar="list", multiple=True, help='Name and optionally a tag in the "name:tag" format')
 @value("--target", help="Set the target build stage to build", default="")
 @value("--ulimit", metavar="list", multiple=True, help="Ulimit options: TYPE=SOFT[:HARD]")
-def build_command(path: str, dockerfile: str, iidfile: str, quiet: bool, **options: Any) -> int:
+def build_command(path: str, dockerfile: str, iidfile: str, quiet: bool, compress: bool, **options: Any) -> int:
     """Build an image from a Dockerfile"""
     query = _query(options) | {"q": quiet}
     if iidfile and os.path.lexists(iidfile):
         os.unlink(iidfile)
     body, query["dockerfile"], query["remote"] = _context(path, dockerfile, quiet)
-    lines = Builds(client()).build(body, query, credentials.everything())
+    lines = Builds(client()).build(_gzipped(body) if compress else body, query, credentials.everything())
     ident = ""
     said: list[str] = []
 
@@ -69,7 +70,8 @@ def build_command(path: str, dockerfile: str, iidfile: str, quiet: bool, **optio
 
     try:
         if quiet:
-            said += [str(line.get("stream", "")) for line in watched()]
+            for line in watched():
+                said.append(str(line.get("stream", "")))
             ident = said.pop().strip() if said else ""
             print(ident)
         else:
@@ -143,6 +145,15 @@ def _told(found: Any, quiet: bool) -> Iterator[bytes]:
         from minidock.wire.units import decimal_size
 
         print(f"Sending build context to minidockd  {decimal_size(found.size)}", flush=True)
+
+
+def _gzipped(pieces: Iterator[bytes]) -> Iterator[bytes]:
+    import zlib
+
+    deflate = zlib.compressobj(wbits=31)
+    for piece in pieces:
+        yield deflate.compress(piece)
+    yield deflate.flush()
 
 
 def _from_stdin() -> Iterator[bytes]:

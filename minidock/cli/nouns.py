@@ -24,9 +24,7 @@ _SAME: dict[str, dict[str, tuple[str, ...]]] = {
     "image": {
         "image": ("import", "load", "pull", "tag"),
         "distribution": ("save", "push"),
-        "inspect": ("inspect",),
-        "build": ("build",),
-        "history": ("history",),
+        **{name: (name,) for name in ("build", "history", "inspect")},
     },
     "system": {"system": ("info",), "events": ("events",)},
 }
