@@ -2,7 +2,9 @@
 
 One JSON object a line, {"log", "stream", "time"}; a line of output that is longer than 16 KiB comes in several objects.
 The file is the only truth: it is complete before the container's end is told, so who follows it until then and reads
-once more has everything. Rotated files are <path>.1 (the youngest) and up.
+once more has everything. Rotated files are <path>.1 (the youngest) and up; where there is to be one file only, a
+new one takes its place, and who has the old one open reads that to its end. A follower misses only files that come and
+go between two of its looks.
 See: Docker's json-file logging driver.
 """
 
@@ -81,7 +83,7 @@ class _Files:
     def shortened(self, held: int) -> bool:
         """Whether the file ends before where we are; goes on at its start, or where the ``held`` torn line began.
 
-        With one file only the monitor empties it to rotate; on a full disk it takes a torn line out again.
+        On a full disk the monitor takes a torn line out again; and an administrator may have emptied the file.
         """
         if not self.all:
             return False

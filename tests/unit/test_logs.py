@@ -144,6 +144,18 @@ def test_follow_goes_on_when_the_only_file_is_emptied(log: Path) -> None:
     assert follow_from_the_last(log, change, 2) == ["first\n", "second\n"]
 
 
+def test_follow_reads_the_only_file_to_its_end_when_another_takes_its_place(log: Path) -> None:
+    """As a monitor rotates with max-file=1. Seen to fail where the new file is read at once: a line was lost."""
+
+    def change() -> None:
+        with log.open("a") as file:
+            file.write(line("before\n", 11))
+        log.with_suffix(".next").write_text(line("after\n", 12))
+        log.with_suffix(".next").rename(log)
+
+    assert follow_from_the_last(log, change, 2) == ["before\n", "after\n"]
+
+
 def test_follow_goes_on_when_a_torn_line_is_taken_back(log: Path) -> None:
     """The disk was full: the monitor takes the line's beginning out again. What was read before is not told twice."""
     whole = log.stat().st_size
