@@ -204,7 +204,7 @@ class Containers:
         self._drop(container)
 
     def forget(self, container: Container) -> None:
-        """The same for one that could not be made: where the disk is full its row goes before the next is written."""
+        """The same where the disk is full: its row goes now or before the next is written."""
         self._drop(container)
         self._owed.append(container.id)
         with suppress(WriteFailed):

@@ -302,8 +302,8 @@ class Lifecycle:
         try:
             parts.containers.discard(container)
         except WriteFailed:
-            await asyncio.to_thread(parts.trash.wait)  # the disk is full: what was just deleted makes room
-            parts.containers.discard(container)
+            await asyncio.to_thread(parts.trash.wait)  # the disk is full: what was just deleted makes room,
+            parts.containers.forget(container)  # unless somebody else has taken it: then the row goes later
         live.waiting.close()
         self._parts.events.container(container, "destroy")
         result = WaitResult(container.state.exit_code)

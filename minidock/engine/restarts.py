@@ -138,7 +138,7 @@ class Restarts:
         """
         if not container.state.up:
             return False
-        self._containers.change(container, stopped_by_hand=True)
+        self._containers.note(container, container.state.status, stopped_by_hand=True)  # a full disk stops no stop
         if container.state.status is not Status.RESTARTING:
             return False
         timer = self._timers.pop(container.id, None)

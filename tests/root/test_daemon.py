@@ -7,11 +7,13 @@ import os
 import signal
 import stat
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
 
 from tests.support.daemon import Daemon, Session
+from tests.support.figures import Figure
 from tests.support.procfs import runs
 from tests.support.wait import eventually
 
@@ -50,6 +52,7 @@ def test_containers_outlive_the_daemon(fresh_daemon: Daemon, how: str) -> None:
 
 
 def test_an_exit_while_no_daemon_runs_is_not_lost(fresh_daemon: Daemon) -> None:
+    """Seen to fail where the next daemon does not read exit records."""
     cli = fresh_daemon.cli
     go = fresh_daemon.base / "go"
     go.mkdir()
@@ -67,16 +70,22 @@ def test_an_exit_while_no_daemon_runs_is_not_lost(fresh_daemon: Daemon) -> None:
     cli.ok("rm", "kept")
 
 
-def test_a_lost_monitor_is_never_exit_code_0(fresh_daemon: Daemon) -> None:
-    """SIGKILL of the monitor: its container is killed within 2 s, and the code is one of an error."""
+def test_a_lost_monitor_is_never_exit_code_0(fresh_daemon: Daemon, figure: Figure) -> None:
+    """SIGKILL of the monitor: its container is killed, and the code is one of an error, with a reason.
+
+    Seen to fail where a missing exit record is 0.
+    """
     cli = fresh_daemon.cli
     cli.ok("run", "-d", "--name", "orphan", "busybox", "sleep", "1000")
     pid = int(cli.ok("inspect", "-f", "{{.State.Pid}}", "orphan"))
+    began = time.monotonic()
     os.kill(int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1]), signal.SIGKILL)
     eventually(lambda: not runs(pid), "the container to be killed")
+    took = time.monotonic() - began
     eventually(lambda: status(fresh_daemon, "orphan") in ("exited 255", "exited 137"), "its state")
     assert cli.ok("inspect", "-f", "{{.State.Error}}", "orphan")
     cli.ok("rm", "orphan")
+    figure("a monitor is killed", "its container in 2 s; 137 or 255, and why", f"after {took:.2f} s")
 
 
 def test_a_wait_is_answered_by_the_next_daemon(fresh_daemon: Daemon) -> None:
