@@ -74,4 +74,5 @@ def test_flags_of(command: tuple[str, ...]) -> None:
     )
     theirs, ours = docker_flags(command), our_flags(command)
     assert [flag for flag in theirs if flag not in ours and flag not in known] == []
+    assert [flag for flag in known if flag in ours] == [], "the page says that it is not there"
     assert [letter for flag, letter in theirs.items() if letter and letter not in ours and flag in ours] == []
