@@ -181,7 +181,7 @@ async def update(engine: Engine, request: Request) -> Answer:
 async def remove(engine: Engine, request: Request) -> Answer:
     """DELETE /containers/{c}"""
     if request.flag("link"):
-        raise NotImplemented("remove of a link: minidock has no links", "remove the container itself")
+        raise NotImplemented("remove of a link: a link goes with the container that has it", "remove that container")
     await engine.remove(request.name, request.flag("force"), request.flag("v"))
     return NO_CONTENT
 
