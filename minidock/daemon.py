@@ -35,8 +35,8 @@ from minidock.engine import rights
 from minidock.engine.containers import Containers
 from minidock.engine.engine import Engine
 from minidock.engine.events import Events
+from minidock.engine.networking.ports import Ports
 from minidock.engine.parts import Parts
-from minidock.engine.ports import Ports
 from minidock.engine.settings import Settings
 from minidock.engine.trash import Trash
 from minidock.engine.volumes import Volumes

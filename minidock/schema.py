@@ -59,7 +59,7 @@ CREATE TABLE networks (
     bridge  TEXT NOT NULL,
     address TEXT NOT NULL,              -- the gateway with its prefix, 172.30.0.1/16
     created INTEGER NOT NULL,
-    settings TEXT NOT NULL DEFAULT '{}' -- a user's network as JSON (engine/network_requests.py)
+    settings TEXT NOT NULL DEFAULT '{}' -- a user's network as JSON (engine/networking/requests.py)
 );
 CREATE TABLE leases (
     network   TEXT NOT NULL REFERENCES networks(id),

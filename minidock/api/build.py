@@ -3,7 +3,7 @@
 Until the first step an error is a status, afterwards a line with ``errorDetail``, which carries the exit code of a RUN
 that failed. With ``q`` there is only the image's id at the end, or what was said before the error.
 
-See: Docker Engine API 1.45, ImageBuild. Read next: ../engine/builds.py.
+See: Docker Engine API 1.45, ImageBuild. Read next: ../engine/building/builds.py.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from minidock.api.body import parse_json
 from minidock.api.progress import Progress
 from minidock.api.request import Request
 from minidock.api.response import ClientGone, Stream
-from minidock.engine.build_request import BuildRequest, StepExited
+from minidock.engine.building.request import BuildRequest, StepExited
 from minidock.engine.codec import decode
 from minidock.engine.config import HostConfig, Ulimit
 from minidock.image.model import Auth

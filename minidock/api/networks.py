@@ -1,6 +1,6 @@
 """Networks: list, inspect, create, remove, prune; containers put on one and taken off.
 
-What a network may be is checked in engine/network_requests.py. See: Docker Engine API 1.45, Network.
+What a network may be is checked in engine/networking/requests.py. See: Docker Engine API 1.45, Network.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from minidock.api.request import Request
 from minidock.api.response import Answer, json_answer
 from minidock.engine.codec import decode
 from minidock.engine.model import Container, EndpointRecord
-from minidock.engine.network_requests import NetworkRecord, NetworkRequest
+from minidock.engine.networking.requests import NetworkRecord, NetworkRequest
 from minidock.wire import times
 from minidock.wire.errors import InvalidArgument
 

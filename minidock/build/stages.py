@@ -2,7 +2,7 @@
 
 ``load`` reads, parses and checks the whole file before anything runs, so that a typo in the last line costs nothing.
 
-See: Dockerfile reference, "FROM"; moby's instructions.Parse. Read next: settings.py, then ../engine/builds.py.
+See: Dockerfile reference, "FROM"; moby's instructions.Parse. Read next: settings.py, then ../engine/building/builds.py.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ from pathlib import Path
 from minidock.engine import create, mounts, namespaces, rights, users
 from minidock.engine.config import Config
 from minidock.engine.model import Container, EndpointRecord
-from minidock.engine.names import named, resolv_conf
+from minidock.engine.networking.names import named, resolv_conf
 from minidock.engine.requests import ExecRequest
 from minidock.engine.settings import Settings
 from minidock.engine.trash import delete_tree

@@ -20,19 +20,18 @@ from minidock.engine import (
     meaningless,
     mounts,
     namespaces,
-    ports,
     remap,
     restarts,
     rights,
     throttles,
     users,
     volume_options,
-    wishes,
 )
 from minidock.engine.config import Config, HostConfig, LogConfig
 from minidock.engine.containers import Containers
 from minidock.engine.model import Container, Definition, MountPoint
-from minidock.engine.networks import Networks
+from minidock.engine.networking import ports, wishes
+from minidock.engine.networking.networks import Networks
 from minidock.engine.parts import Parts
 from minidock.engine.requests import CreateRequest
 from minidock.engine.volumes import Volumes

@@ -14,33 +14,21 @@ from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
-from minidock.engine import (
-    bundle,
-    copyup,
-    create,
-    info,
-    leftovers,
-    links,
-    logs,
-    mounts,
-    pausing,
-    remap,
-    reports,
-    top,
-)
+from minidock.engine import bundle, copyup, create, info, leftovers, logs, mounts, pausing, remap, reports, top
 from minidock.engine.archives import Archives
 from minidock.engine.attach import Client
-from minidock.engine.builds import Builds
+from minidock.engine.building.builds import Builds
 from minidock.engine.commits import Commits
-from minidock.engine.connections import Connections
 from minidock.engine.distribution import Distribution
-from minidock.engine.endpoints import Endpoints
 from minidock.engine.execs import Execs
 from minidock.engine.housekeeping import Housekeeping, tree_size
 from minidock.engine.leftovers import Leftover
 from minidock.engine.lifecycle import Lifecycle
 from minidock.engine.model import Container, Status
-from minidock.engine.networks import Networks
+from minidock.engine.networking import links
+from minidock.engine.networking.connections import Connections
+from minidock.engine.networking.endpoints import Endpoints
+from minidock.engine.networking.networks import Networks
 from minidock.engine.parts import Parts
 from minidock.engine.probes import Probes
 from minidock.engine.requests import (

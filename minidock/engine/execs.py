@@ -14,9 +14,10 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 
-from minidock.engine import bundle, links
+from minidock.engine import bundle
 from minidock.engine.attach import Client
 from minidock.engine.model import Container, Status
+from minidock.engine.networking import links
 from minidock.engine.parts import Parts
 from minidock.engine.requests import ExecRequest, ExecSession, Hijack
 from minidock.engine.restarts import check_not_restarting

@@ -17,7 +17,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from minidock.engine.endpoints import Endpoints
+from minidock.engine.networking.endpoints import Endpoints
 from minidock.engine.parts import Parts
 from minidock.network import user, veth
 from minidock.network.leases import READY

@@ -14,10 +14,11 @@ from contextlib import AsyncExitStack, suppress
 from functools import partial
 
 from minidock.db import WriteFailed
-from minidock.engine import bundle, create, health, links, namespaces, remap, reports
+from minidock.engine import bundle, create, health, namespaces, remap, reports
 from minidock.engine.containers import Live
-from minidock.engine.endpoints import Endpoints
 from minidock.engine.model import Container, EndpointRecord, Status
+from minidock.engine.networking import links
+from minidock.engine.networking.endpoints import Endpoints
 from minidock.engine.parts import Parts
 from minidock.engine.recent import Recent
 from minidock.engine.requests import StepReport, WaitResult

@@ -1,7 +1,7 @@
 """Which namespaces a container does not have of its own: --pid, --ipc, --uts, --cgroupns (--userns: remap.py).
 
 ``settle`` turns names into ids at create, ``check`` refuses what can't be or what docker refuses, ``of`` says what the
-start makes and joins, ``donors`` gives the fds by which it joins. The network's is engine/endpoints.py's.
+start makes and joins, ``donors`` gives the fds by which it joins. The network's is engine/networking/endpoints.py's.
 
 An ipc namespace has memory by key and by number, /dev/shm memory by name: they are shared together, the latter by the
 step ``borrow``. Everybody's is a tmpfs of its own mount namespace, so ``shareable`` is a permission and costs nothing.

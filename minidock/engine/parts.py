@@ -16,7 +16,7 @@ from minidock.cgroup.tree import CgroupTree
 from minidock.db import Database
 from minidock.engine.containers import Containers
 from minidock.engine.events import Events
-from minidock.engine.ports import Ports
+from minidock.engine.networking.ports import Ports
 from minidock.engine.settings import Settings
 from minidock.engine.trash import Trash
 from minidock.engine.users import Accounts

@@ -14,9 +14,9 @@ import sqlite3
 from pathlib import Path
 
 from minidock.engine import create, health, leftovers, restarts
-from minidock.engine.endpoints import Endpoints
 from minidock.engine.lifecycle import Lifecycle
 from minidock.engine.model import Container, Status
+from minidock.engine.networking.endpoints import Endpoints
 from minidock.engine.parts import Parts
 from minidock.runtime.exit_record import lost, read_exit_record, remove_monitor_directory
 from minidock.runtime.monitor import Monitor

@@ -15,7 +15,7 @@ no byte passes through us, and the server sees who really asks. What it takes be
   way back on which nobody translates it.
 - firewall.py's table of the bridge accepts what was translated (ct status dnat).
 
-Serves engine/ports.py. See: nft(8), "NAT STATEMENTS" and "MAPS"; ip-sysctl, route_localnet.
+Serves engine/networking/ports.py. See: nft(8), "NAT STATEMENTS" and "MAPS"; ip-sysctl, route_localnet.
 Look: nft list table ip minidock-ports-INSTANCE. Read next: firewall.py.
 """
 

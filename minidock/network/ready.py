@@ -2,7 +2,7 @@
 
 To make a sandbox takes the kernel longer than anything else in a start: a namespace, a pair of links, a port of the
 bridge, addresses and routes. So some wait here, each with a lease in the name of the sandbox itself; to hand one out
-is to write the container's id into that lease. Made while nothing starts (engine/refill.py says when).
+is to write the container's id into that lease. Made while nothing starts (engine/networking/refill.py says when).
 
 Nothing but the daemon's fd holds a ready sandbox, so it goes with the daemon, however that ends; its lease is what a
 crash leaves, and since no container of that name runs, the next start sweeps it away like any other.

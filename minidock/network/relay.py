@@ -7,7 +7,7 @@ hands its bytes on, as docker-proxy does: the container sees its gateway for the
 the daemon, while translated ones go on without it.
 
 Runs on the daemon's loop. Nobody can hold that up: a port has so many clients at most, and each waits for the other
-side to take what it sent. Serves engine/ports.py. See: RFC 4291, 2.5.3 and 2.5.6. Read next: ports.py.
+side to take what it sent. Serves engine/networking/ports.py. See: RFC 4291, 2.5.3 and 2.5.6. Read next: ports.py.
 """
 
 from __future__ import annotations

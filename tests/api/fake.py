@@ -20,9 +20,9 @@ from minidock.cgroup.stats import Stats
 from minidock.engine.config import Config, HostConfig, LogConfig
 from minidock.engine.events import Events
 from minidock.engine.housekeeping import ImageUse
-from minidock.engine.links import Shown
 from minidock.engine.model import Container, Definition, EndpointRecord, MountPoint, State, Status
-from minidock.engine.network_requests import NetworkRecord, NetworkRequest, check
+from minidock.engine.networking.links import Shown
+from minidock.engine.networking.requests import NetworkRecord, NetworkRequest, check
 from minidock.engine.requests import (
     AttachRequest,
     Created,

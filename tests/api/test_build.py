@@ -11,7 +11,7 @@ from urllib.parse import urlencode
 
 import pytest
 
-from minidock.engine.build_request import BuildRequest, Output, StepExited
+from minidock.engine.building.request import BuildRequest, Output, StepExited
 from minidock.engine.config import Ulimit
 from minidock.image.model import Auth
 from minidock.image.progress import ProgressLine

@@ -11,7 +11,7 @@ from minidock.build import stages
 from minidock.build.arguments import Arguments, platform_arguments
 from minidock.build.instructions import parse_text
 from minidock.build.settings import Metadata
-from minidock.engine import build_cache
+from minidock.engine.building import cache
 from minidock.wire.errors import InvalidArgument
 
 
@@ -128,7 +128,7 @@ def test_proxies_need_no_arg_and_are_no_part_of_the_key_unless_one_names_them() 
 
 
 def test_the_key_changes_with_words_config_and_author_and_with_nothing_else() -> None:
-    key = build_cache.key
+    key = cache.key
     first = key(["/bin/sh", "-c", "a b"], {"Env": ["A=1"], "Cmd": ["x"]})
     assert first == key(["/bin/sh", "-c", "a b"], {"Cmd": ["x"], "Env": ["A=1"]})
     others = [

@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from minidock.engine import ipam
-from minidock.engine import network_requests as requests
 from minidock.engine.codec import decode
 from minidock.engine.config import EndpointWish
-from minidock.engine.ipam import IpamPool
-from minidock.engine.network_requests import NetworkRecord, NetworkRequest
+from minidock.engine.networking import ipam
+from minidock.engine.networking import requests as requests
+from minidock.engine.networking.ipam import IpamPool
+from minidock.engine.networking.requests import NetworkRecord, NetworkRequest
 from minidock.linux.netlink import ifinfmsg
 from minidock.network import firewall, pools
 from minidock.network.lan import Lan, new_interface, vlan_of

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from minidock.engine.config import Config, HostConfig, PortBinding
-from minidock.engine.ports import Wish, check, wishes
+from minidock.engine.networking.ports import Wish, check, wishes
 from minidock.network.ports import Inside, PublishedPort, elements, relayed, ruleset
 from minidock.wire.errors import InvalidArgument
 from tests.support.fake_daemon import FakeDaemon

@@ -13,9 +13,9 @@ from typing import Any
 
 from minidock.engine.codec import encode
 from minidock.engine.config import EndpointWish
-from minidock.engine.links import Shown
 from minidock.engine.model import Container, EndpointRecord, Health, MountPoint, State, Status
-from minidock.engine.network_requests import PREDEFINED, dns_names
+from minidock.engine.networking.links import Shown
+from minidock.engine.networking.requests import PREDEFINED, dns_names
 from minidock.wire import times
 
 _LEFT_OUT_OF_HOST = (

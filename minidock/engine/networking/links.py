@@ -20,7 +20,7 @@ from pathlib import Path
 from minidock.engine.config import EndpointWish
 from minidock.engine.containers import Containers
 from minidock.engine.model import Container, EndpointRecord
-from minidock.engine.network_requests import PREDEFINED
+from minidock.engine.networking.requests import PREDEFINED
 from minidock.engine.requests import CreateRequest
 from minidock.wire.errors import Error, InvalidArgument, NotFound
 from minidock.wire.names import short_id

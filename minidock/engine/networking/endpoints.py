@@ -15,15 +15,15 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from typing import TypeVar
 
-from minidock.engine import network_requests
 from minidock.engine.config import EndpointWish
 from minidock.engine.model import Container, EndpointRecord
-from minidock.engine.names import Resolvers
-from minidock.engine.network_requests import LANS, NetworkRecord
-from minidock.engine.networks import Networks
+from minidock.engine.networking import requests
+from minidock.engine.networking.names import Resolvers
+from minidock.engine.networking.networks import Networks
+from minidock.engine.networking.refill import Refill
+from minidock.engine.networking.requests import LANS, NetworkRecord
+from minidock.engine.networking.wishes import SHARED
 from minidock.engine.parts import Parts
-from minidock.engine.refill import Refill
-from minidock.engine.wishes import SHARED
 from minidock.network import lan, user, veth
 from minidock.network.lan import Lan
 from minidock.network.leases import Lease, Leases, Wish
@@ -126,7 +126,7 @@ class Endpoints:
         return _record(network.name, end)
 
     def _claim(self, container: Container, network: NetworkRecord, wish: EndpointWish) -> Lease:
-        asked = network_requests.static_addresses(wish)
+        asked = requests.static_addresses(wish)
         address = IPv4Address(asked[4]) if 4 in asked else None
         address6 = IPv6Address(asked[6]) if 6 in asked else None
         kept = map(ip_address, [*network.reserved.values(), *network.reserved6.values()])

@@ -14,8 +14,9 @@ from collections.abc import Callable, Iterable, Mapping
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Any
 
-from minidock.engine import codec, ipam
-from minidock.engine.network_requests import (
+from minidock.engine import codec
+from minidock.engine.networking import ipam
+from minidock.engine.networking.requests import (
     BRIDGE_NAME,
     LANS,
     PREDEFINED,

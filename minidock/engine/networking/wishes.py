@@ -9,10 +9,11 @@ import dataclasses
 from contextlib import suppress
 from typing import Any
 
-from minidock.engine import codec, links, network_requests
+from minidock.engine import codec
 from minidock.engine.config import Config, EndpointWish, HostConfig
 from minidock.engine.containers import Containers
-from minidock.engine.networks import Networks
+from minidock.engine.networking import links, requests
+from minidock.engine.networking.networks import Networks
 from minidock.engine.requests import CreateRequest
 from minidock.wire.errors import InvalidArgument, NotFound
 
@@ -44,13 +45,13 @@ def settle(
     wishes[primary] = _with_mac(wishes[primary], request.config)
     for name, wish in wishes.items():
         with suppress(NotFound):
-            network_requests.check_wish(wish, networks.find(name))
+            requests.check_wish(wish, networks.find(name))
     return request, wishes
 
 
 def _name(networks: Networks, reference: str) -> str:
     """A network's name, of one given by its id too; as it is where there is none."""
-    if reference in network_requests.PREDEFINED:
+    if reference in requests.PREDEFINED:
         return reference
     try:
         return networks.find(reference).name

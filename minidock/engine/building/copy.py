@@ -5,7 +5,7 @@ go through a tar into the extractor that serves ``cp``: every path resolved in t
 the image leads nowhere else, whoever made it. The rules for targets are docker's classic builder's: a slash at the end
 means a directory, a directory's contents are merged into the target, missing parents are made.
 
-Read next: build_sources.py; image/extract.py.
+Read next: sources.py; image/extract.py.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from minidock.engine import archives, users
-from minidock.engine.build_sources import Source
+from minidock.engine.building.sources import Source
 from minidock.image import decompress
 from minidock.image.extract import Extractor, Rules
 from minidock.image.model import Image

@@ -3,7 +3,7 @@
 Every step makes an image on the one before, as docker's classic builder does: it has no name, and the next build finds
 it by what it was made of. Images of a build that is under way are kept from prune and rmi by ``users_of``. What a step
 needs while it runs is a container's (RUN) or below tmp/ (COPY and the context); both are gone at its end, however it
-ends. Read next: build_stages.py, the steps; docs/build.md.
+ends. Read next: stages.py, the steps; docs/build.md.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from typing import BinaryIO
 
 from minidock.build import stages
 from minidock.build.stages import Dockerfile
-from minidock.engine.build_context import Workplace
-from minidock.engine.build_request import BuildRequest, Output
-from minidock.engine.build_run import Create, Remove, Runner, Start
-from minidock.engine.build_stages import Build
+from minidock.engine.building.context import Workplace
+from minidock.engine.building.request import BuildRequest, Output
+from minidock.engine.building.run import Create, Remove, Runner, Start
+from minidock.engine.building.stages import Build
 from minidock.engine.parts import Parts
 from minidock.engine.roots import Roots
 from minidock.image import reference

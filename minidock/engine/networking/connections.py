@@ -10,15 +10,15 @@ import asyncio
 from pathlib import Path
 from typing import Any
 
-from minidock.engine import links, network_requests
 from minidock.engine.config import EndpointWish
-from minidock.engine.endpoints import Endpoints
 from minidock.engine.model import Container, EndpointRecord
-from minidock.engine.names import named, resolv_conf
-from minidock.engine.network_requests import NetworkRecord
-from minidock.engine.networks import Networks
+from minidock.engine.networking import links, requests
+from minidock.engine.networking.endpoints import Endpoints
+from minidock.engine.networking.names import named, resolv_conf
+from minidock.engine.networking.networks import Networks
+from minidock.engine.networking.requests import NetworkRecord
+from minidock.engine.networking.wishes import SHARED, no_more_networks, parse
 from minidock.engine.parts import Parts
-from minidock.engine.wishes import SHARED, no_more_networks, parse
 from minidock.network import veth
 from minidock.wire.errors import Error, Forbidden, InvalidArgument, NotFound
 
@@ -37,7 +37,7 @@ class Connections:
         """Puts a container on one more network; at once if it runs, else from its next start."""
         network, container = self._networks.find(reference), self._parts.containers.resolve(name)
         wish = links.settle_wish(parse(network.name, settings), network.name, self._parts.containers)
-        network_requests.check_wish(wish, network)
+        requests.check_wish(wish, network)
         _check_connectable(container, network)
         live = self._parts.containers.live(container)
         async with live.lock:

@@ -5,7 +5,7 @@ also be of a Dockerfile alone, which then has an empty context. As with docker t
 daemon only takes the Dockerfile and .dockerignore itself out of the context where the patterns say so.
 
 ``Workplace`` is the directory of one build: gone at its end, and after a crash with the rest of tmp/.
-Read next: build_sources.py.
+Read next: sources.py.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
-from minidock.engine.build_copy import is_archive
+from minidock.engine.building.copy import is_archive
 from minidock.image import decompress
 from minidock.image.extract import Extractor, Rules
 from minidock.image.fetch import fetch, is_url

@@ -3,7 +3,7 @@
 For each step: the words that stand for it (``created_by``, docker's), the image that the cache knows for it, or else
 the work and a new image. "Step 1/3 : …", " ---> Using cache" and " ---> ID" are what docker-py and compose read.
 
-Read next: build_cache.py, build_copy.py, build_run.py; build/settings.py.
+Read next: cache.py, copy.py, run.py; build/settings.py.
 """
 
 from __future__ import annotations
@@ -20,13 +20,14 @@ from minidock.build.arguments import Arguments, platform_arguments
 from minidock.build.instructions import Instruction, parse_text
 from minidock.build.settings import CHANGES, Metadata
 from minidock.build.stages import SCRATCH, Dockerfile, Stage
-from minidock.engine import build_cache, changes
-from minidock.engine.build_cache import Cache
-from minidock.engine.build_context import Workplace
-from minidock.engine.build_copy import Layer
-from minidock.engine.build_files import Files
-from minidock.engine.build_request import BuildRequest, Output
-from minidock.engine.build_run import Command, Runner
+from minidock.engine import changes
+from minidock.engine.building import cache
+from minidock.engine.building.cache import Cache
+from minidock.engine.building.context import Workplace
+from minidock.engine.building.copy import Layer
+from minidock.engine.building.files import Files
+from minidock.engine.building.request import BuildRequest, Output
+from minidock.engine.building.run import Command, Runner
 from minidock.engine.bundle import DEFAULT_PATH
 from minidock.engine.model import Container
 from minidock.engine.parts import Parts
@@ -232,7 +233,7 @@ class Build:
     def _wish(self, told: list[str]) -> StepRequest:
         settings = dict(self._state.metadata.settings)
         author = self._state.author
-        return StepRequest(settings, " ".join(told), build_cache.key(told, settings, author), author)
+        return StepRequest(settings, " ".join(told), cache.key(told, settings, author), author)
 
     async def _found(self, wish: StepRequest) -> bool:
         found = await asyncio.to_thread(self._cache.find, self._state.image, wish)

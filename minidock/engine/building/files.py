@@ -1,6 +1,6 @@
 """COPY and ADD: their arguments understood, their sources opened (context, stage, URL, heredoc), the copy made.
 
-Read next: build_sources.py, which finds and fingerprints; build_copy.py, which writes.
+Read next: sources.py, which finds and fingerprints; copy.py, which writes.
 """
 
 from __future__ import annotations
@@ -16,10 +16,11 @@ from pathlib import Path
 from minidock.build import words
 from minidock.build.instructions import Instruction
 from minidock.build.settings import Metadata
-from minidock.engine import build_copy, build_sources
-from minidock.engine.build_context import Workplace
-from minidock.engine.build_copy import Target
-from minidock.engine.build_sources import Source, Sources
+from minidock.engine.building import copy as build_copy
+from minidock.engine.building import sources as build_sources
+from minidock.engine.building.context import Workplace
+from minidock.engine.building.copy import Target
+from minidock.engine.building.sources import Source, Sources
 from minidock.engine.parts import Parts
 from minidock.image.fetch import fetch, file_name, is_url
 from minidock.image.model import Image

@@ -4,7 +4,7 @@ Everything is looked up from the root's fd by the kernel, with that root as "/",
 image leads anywhere else; what comes out are fds. A fingerprint says of a file or tree what a copy of it would hold:
 names, kinds, modes, owners, contents, and no times. It is a tar's digest, since a tar is how they are copied.
 
-Read next: build_copy.py.
+Read next: copy.py.
 """
 
 from __future__ import annotations

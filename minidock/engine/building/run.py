@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
 from minidock.engine.attach import Client
-from minidock.engine.build_request import BuildRequest, Output, StepExited
+from minidock.engine.building.request import BuildRequest, Output, StepExited
 from minidock.engine.config import Config, Healthcheck, LogConfig
 from minidock.engine.model import Container
 from minidock.engine.parts import Parts

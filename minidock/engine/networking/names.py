@@ -14,10 +14,10 @@ from collections.abc import Iterable, Sequence
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
 from minidock.engine.config import HostConfig
-from minidock.engine.links import aliases
 from minidock.engine.model import Container
-from minidock.engine.network_requests import PREDEFINED, dns_names
-from minidock.engine.networks import Networks
+from minidock.engine.networking.links import aliases
+from minidock.engine.networking.networks import Networks
+from minidock.engine.networking.requests import PREDEFINED, dns_names
 from minidock.engine.parts import Parts
 from minidock.network import etc
 from minidock.network.resolver import ADDRESS, Resolver, Sockets, open_sockets

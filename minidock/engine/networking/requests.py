@@ -13,8 +13,8 @@ from typing import Any
 
 from minidock.engine.codec import key
 from minidock.engine.config import AddressWish, EndpointWish
-from minidock.engine.ipam import Ipam, inside, pool_of
 from minidock.engine.model import Container
+from minidock.engine.networking.ipam import Ipam, inside, pool_of
 from minidock.network.firewall import Policy
 from minidock.network.lan import IPVLAN_MODES, MACVLAN_MODES, Lan
 from minidock.network.user import UserBridge

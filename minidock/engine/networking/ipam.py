@@ -2,7 +2,7 @@
 
 A network has one subnet of each family here. What of it nobody asked for is chosen elsewhere (networks.py, by the pools
 of network/pools.py) or follows from the subnet: the gateway is its first address. The texts are Docker's.
-Serves network_requests.py and networks.py. See: Docker Engine API 1.45, IPAM.
+Serves requests.py and networks.py. See: Docker Engine API 1.45, IPAM.
 """
 
 from __future__ import annotations
