@@ -118,13 +118,20 @@ def follow(child: Container, containers: Containers, directory_of: Callable[[str
     """The child has started anew: its address in the hosts of those that have a link to it."""
     endpoint = child.state.endpoints.get(DEFAULT)
     for parent in containers.all():
-        wanted = {_names(alias, one) for alias, one in linked(parent, containers) if one is child}
-        if not endpoint or not wanted or not parent.state.alive:
+        aliases = sorted({alias for alias, one in linked(parent, containers) if one is child})
+        if not endpoint or not aliases or not parent.state.alive:
             continue
         path = directory_of(parent.id) / "hosts"
-        kept = [line for line in path.read_text(errors="replace").splitlines() if line.partition("\t")[2] not in wanted]
-        kept += [f"{address}\t{names}" for names in sorted(wanted) for address in endpoint.addresses]
+        lines = path.read_text(errors="replace").splitlines()
+        kept = [line for line in lines if not any(_tells_of(line, alias, child) for alias in aliases)]
+        kept += [f"{address}\t{_names(alias, child)}" for alias in aliases for address in endpoint.addresses]
         path.write_text("\n".join([*kept, ""]))  # in place: the file is mounted into the container
+
+
+def _tells_of(line: str, alias: str, child: Container) -> bool:
+    """Whether a line of /etc/hosts is a link's: alias first, then the host name; the name behind may have changed."""
+    words = line.partition("\t")[2].split(" ")
+    return words[0] == alias and child.config.hostname in words
 
 
 @dataclass(frozen=True)
