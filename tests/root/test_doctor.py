@@ -41,7 +41,7 @@ def test_what_works_here_is_found_to_work_and_nothing_stays(tmp_path: Path) -> N
     found = by_name(doctor.checks(tmp_path / "data", group="root"))
     for name in ("kernel", "system calls", "namespaces", "seccomp", "overlay", "cgroup v2", "bridge", "nft", "group"):
         assert found[name].status == "ok", found[name]
-    assert len(os.listdir("/proc/self/fd")) == fds
+    assert len(os.listdir("/proc/self/fd")) <= fds  # fewer: what an earlier test had left to the garbage collector
     assert before == (
         sorted(os.listdir(tmp_path)),
         Path("/proc/self/mountinfo").read_text(),

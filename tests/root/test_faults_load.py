@@ -141,8 +141,9 @@ def test_races_on_one_container(
     def play(seed: int, ident: str, barrier: threading.Barrier) -> None:
         dice, api = random.Random(seed), Api(fresh_daemon, timeout=30)
         barrier.wait()
-        for _ in range(3):
-            verb = dice.choice(("start", "start", "stop?t=1", "kill", "restart?t=0", "rm", f"rename?name=n{seed}"))
+        for turn in range(3):
+            rename = f"rename?name=n{seed}-{turn}"  # another each time: to its own name is a 400
+            verb = dice.choice(("start", "start", "stop?t=1", "kill", "restart?t=0", "rm", rename))
             method, path = ("DELETE", "?force=1") if verb == "rm" else ("POST", f"/{verb}")
             status, answer = api.ask(method, f"/containers/{ident}{path}")
             if status not in (200, 204, 304, 404, 409):
