@@ -216,6 +216,7 @@ class Engine:
         if not container.state.alive:
             raise Conflict(f"container {container.id} is not running")
         self._parts.containers.live(container).running().resize(_cells(rows), _cells(columns))
+        self._parts.events.container(container, "resize", height=str(rows), width=str(columns))
 
     def logs(self, reference: str, request: LogRequest) -> AsyncIterator[LogEntry]:
         """What the container wrote. Raises at once for a container whose output is not kept."""

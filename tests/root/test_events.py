@@ -117,3 +117,16 @@ def test_the_life_of_a_container_in_events(docker_cli: Cli, docker_api: Any, tmp
         )["Actor"]["Attributes"]["exitCode"]
         == "137"
     )
+
+
+def test_a_terminal_that_changes_its_size(minidock: Cli, docker_api: Any) -> None:
+    """Seen to fail without the event."""
+    since = time.time()
+    ident = minidock.ok("run", "-dt", "--network", "none", "busybox", "sleep", "1000")
+    try:
+        docker_api.containers.get(ident).resize(height=33, width=77)
+        (told,) = docker_api.events(since=since, until=time.time(), filters={"event": ["resize"]}, decode=True)
+        shown = told["Actor"]["Attributes"]
+        assert (told["id"], shown["height"], shown["width"]) == (ident, "33", "77")
+    finally:
+        minidock.ok("rm", "-f", ident)
