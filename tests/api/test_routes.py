@@ -67,7 +67,7 @@ ANSWERS: list[tuple[str, str, Any, int, str]] = [
     ("POST", "/containers/web/rename?name=other", b"", 204, ""),
     ("POST", "/containers/web/rename", b"", 400, "Neither old nor new names may be empty"),
     ("DELETE", "/containers/old?force=1&v=1", b"", 204, ""),
-    ("DELETE", "/containers/old?link=1", b"", 501, "links"),
+    ("DELETE", "/containers/old?link=1", b"", 501, "a link goes with the container"),
     ("GET", "/containers/web/top?ps_args=aux", b"", 200, ""),
     ("POST", "/containers/web/resize?h=24&w=80", b"", 200, ""),
     ("POST", "/containers/web/resize?h=24", b"", 400, "h and w"),

@@ -158,7 +158,7 @@ def test_what_is_honoured_is_read_somewhere(key: str) -> None:
     host = decode(HostConfig, {key: HONOURED[key]}, "HostConfig")
     default = HostConfig()
     (name,) = [name for name in host.__dataclass_fields__ if getattr(host, name) != getattr(default, name)]
-    files = [path for path in (TOP / "minidock/engine").glob("*.py") if path.name not in ("config.py", "updates.py")]
+    files = [path for path in (TOP / "minidock/engine").rglob("*.py") if path.name not in ("config.py", "updates.py")]
     assert any(re.search(rf"host\.{name}\b", path.read_text()) for path in files), f"nobody reads {name}"
 
 
