@@ -55,6 +55,8 @@ static void client_input(struct client *c, unsigned char *in, size_t n)
     unsigned char *out = in - HEADROOM;
     n = detach_filter(&c->detach, out, in, n, &c->dead);
     input_write(c->all->input, out, n);
+    if (c->dead)
+        c->all->detached(c->all->owner);
 }
 
 static void client_input_ended(struct client *c)

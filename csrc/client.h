@@ -52,8 +52,11 @@ struct clients {
     bool parting;   /* nothing more will come: who has all is dropped */
     unsigned held;  /* the streams that are not read now because of who is behind */
     int64_t held_since;
+    void *owner;
+    void (*detached)(void *owner); /* one has left by its detach keys; its connection is still open */
 };
 
+/* Fill in owner and detached first. */
 void clients_init(struct clients *all, struct loop *loop, struct input *input, struct log *log, unsigned char *scratch);
 
 /* The log is open now, or there is none. */

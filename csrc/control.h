@@ -12,7 +12,9 @@
  *     STARTED   17  monitor  steps          pid      the steps' results                   pidfd
  *     FAILED    18  monitor  step           errno    u32 count, results, detail text
  *     EXITED    19  monitor  code           signal
+ *     DETACHED  20  monitor
  *
+ * DETACHED: a client has left by its detach keys. It goes to who is connected at that moment, and to nobody later.
  * STATE greets every connection. A connection that sends anything malformed is closed; nothing else happens.
  * The socket lies in a 0700 directory, and a peer of another user is refused (CVE-2020-15257 is what became of
  * an abstract socket without that check).
@@ -35,6 +37,7 @@ enum message_type {
     MESSAGE_STARTED = 17,
     MESSAGE_FAILED = 18,
     MESSAGE_EXITED = 19,
+    MESSAGE_DETACHED = 20,
 };
 
 enum message_state { STATE_WAITING, STATE_RUNNING, STATE_EXITED };

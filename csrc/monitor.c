@@ -298,6 +298,14 @@ static void give_back_memory(struct monitor *m)
     m->buffers_used = false;
 }
 
+/* Told before the client sees its connection close, so that who detaches and then asks for events finds this one. */
+static void detached(void *owner)
+{
+    struct monitor *m = owner;
+
+    control_tell(&m->control, (struct message_header){MESSAGE_DETACHED, 0, 0, 0});
+}
+
 static int set_up(struct monitor *m)
 {
     struct buffers *b = m->buffers;
@@ -309,6 +317,8 @@ static int set_up(struct monitor *m)
     m->control.handle = handle;
     control_open(&m->control, &m->loop, LISTEN_FD, b->scratch);
     input_init(&m->input, &m->loop, b->input);
+    m->clients.owner = m;
+    m->clients.detached = detached;
     clients_init(&m->clients, &m->loop, &m->input, &m->log, b->scratch);
     pump_init(&m->pump, &m->loop, &m->clients, &m->log, b->scratch, b->chunks);
     m->log.fd = -1;

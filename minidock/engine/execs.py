@@ -13,6 +13,7 @@ import socket
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 
 from minidock.engine import bundle
 from minidock.engine.attach import Client
@@ -159,6 +160,7 @@ class Execs:
         session.pid = monitor.pid
         self._monitors[session.id] = monitor
         self._publish(container, session, "exec_start: " + " ".join(request.cmd))
+        monitor.on_detach(partial(self._publish, container, session, "exec_detach"))
         task = asyncio.get_running_loop().create_task(self._watch(container, session, monitor))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)

@@ -177,6 +177,7 @@ class Lifecycle:
     def watch(self, container: Container, live: Live, monitor: Monitor) -> None:
         """From here on its end will be noticed; for a container just started and for one that was found running."""
         live.monitor = monitor
+        monitor.on_detach(partial(self._parts.events.container, container, "detach"))
         live.waiting.hand_to(monitor)
         live.finished = asyncio.Event()
         live.watcher = asyncio.get_running_loop().create_task(self._watch(container, live, monitor))

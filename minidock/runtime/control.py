@@ -36,6 +36,7 @@ class Kind(IntEnum):
     STARTED = 17
     FAILED = 18
     EXITED = 19
+    DETACHED = 20
 
 
 class AttachFlag(IntFlag):

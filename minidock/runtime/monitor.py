@@ -17,7 +17,7 @@ import select
 import signal as signals
 import socket
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -78,6 +78,8 @@ class Monitor:
         self._directory = directory
         self._sock = sock
         self._plan = plan
+        self._detached = 0
+        self._tell_detached: Callable[[], None] | None = None
         self._greeted: asyncio.Future[bool] = self._loop.create_future()
         self._outcome: asyncio.Future[tuple[StepResult, ...] | StartFailed | None] = self._loop.create_future()
         self._loop.add_reader(sock, self._readable)
@@ -177,6 +179,12 @@ class Monitor:
         with sock:
             self._send(Kind.ATTACH, flags, len(detach_keys), detach_keys + early, [sock.fileno()])
 
+    def on_detach(self, tell: Callable[[], None]) -> None:
+        """``tell`` is called each time that a client leaves by its detach keys; for those that already have, now."""
+        self._tell_detached = tell
+        for _ in range(self._detached):
+            tell()
+
     def resize(self, rows: int, cols: int) -> None:
         """The size of the container's terminal; without one nothing happens."""
         self._send(Kind.RESIZE, min(max(rows, 0), 0xFFFF), min(max(cols, 0), 0xFFFF))
@@ -250,6 +258,8 @@ class Monitor:
                 self._resolve(self._failure(message))
             case Kind.EXITED:
                 self._on_exited(message.a, message.b)
+            case Kind.DETACHED:
+                self._on_detached()
             case _:
                 raise ValueError(f"message of type {message.kind}")
         return True
@@ -272,6 +282,11 @@ class Monitor:
     def _on_exited(self, code: int, signal: int) -> None:
         record = read_exit_record(self._directory)
         self._ended(Exit(code, signal, record.finished if record else ""))
+
+    def _on_detached(self) -> None:
+        self._detached += 1
+        if self._tell_detached:
+            self._tell_detached()
 
     def _failure(self, message: Message) -> StartFailed:
         (count,) = _COUNT.unpack_from(message.data)

@@ -7,6 +7,7 @@ and the volumes before ``die``.
 from __future__ import annotations
 
 import json
+import socket
 import time
 from pathlib import Path
 from typing import Any
@@ -117,6 +118,41 @@ def test_the_life_of_a_container_in_events(docker_cli: Cli, docker_api: Any, tmp
         )["Actor"]["Attributes"]["exitCode"]
         == "137"
     )
+
+
+def test_detach_keys(minidock: Cli, docker_api: Any) -> None:
+    """As from dockerd, whose clients may watch for the keys themselves and just hang up: the docker CLI does.
+
+    Seen to fail without the events, with them for clients that hang up, and without execID.
+    """
+    since = time.time()
+    ident = minidock.ok("run", "-dit", "--name", "left", "--network", "none", "-l", "a=b", "busybox", "cat")
+    try:
+        hanging_up = docker_api.api.attach_socket(ident, params={"stream": 1, "stdin": 1, "stdout": 1})
+        hanging_up._sock.shutdown(socket.SHUT_RDWR)
+        with minidock.terminal("attach", "left") as terminal:
+            terminal.type("hello\n")
+            terminal.expect("hello\r\nhello")  # by then the client's own terminal echoes no more
+            terminal.type("\x10\x11")
+            assert terminal.wait() == 0
+        with minidock.terminal("exec", "-it", "--detach-keys", "ctrl-a", "left", "cat") as terminal:
+            terminal.type("hello\n")
+            terminal.expect("hello\r\nhello")
+            terminal.type("\x01")
+            assert terminal.wait() == 0
+        wanted = {"event": ["attach", "detach", "exec_start", "exec_detach"]}
+        told = list(docker_api.events(since=since, until=time.time(), filters=wanted, decode=True))
+        attributes = {"a": "b", "image": "busybox", "name": "left"}
+        (session,) = docker_api.containers.get(ident).attrs["ExecIDs"]
+        assert [(e["Action"], e["Actor"]["Attributes"]) for e in told] == [
+            ("attach", attributes),
+            ("attach", attributes),
+            ("detach", attributes),
+            ("exec_start: cat", attributes | {"execID": session}),
+            ("exec_detach", attributes | {"execID": session}),
+        ]
+    finally:
+        minidock.ok("rm", "-f", ident)
 
 
 def test_a_terminal_that_changes_its_size(minidock: Cli, docker_api: Any) -> None:

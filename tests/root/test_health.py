@@ -106,7 +106,7 @@ def test_detach_keys_leave_an_exec(minidock: Cli) -> None:
     minidock.ok("run", "-d", "--name", "host", "--network", "none", "busybox", "sleep", "1000")
     with minidock.terminal("exec", "-it", "--detach-keys", "a,b", "host", "cat") as terminal:
         terminal.type("hello\n")
-        terminal.expect("hello")
+        terminal.expect("hello\r\nhello")
         terminal.type("ab")
         assert terminal.wait() == 0
     assert "cat" in minidock.ok("top", "host")

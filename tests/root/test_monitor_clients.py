@@ -16,6 +16,7 @@ from contextlib import suppress
 
 import pytest
 
+from minidock.runtime.monitor import Monitor
 from tests.support import monitors
 from tests.support.monitors import BIG, COUNT, Client, Workshop, attach, ended, finish, plan, shell, within
 from tests.support.wait import eventually
@@ -44,6 +45,36 @@ def test_detach_keys_end_the_connection_only(workshop: Workshop, pieces: list[by
         assert monitor.state == "running"
         monitor.signal(signal.SIGKILL)
         assert await finish(monitor, watcher) == expected
+
+    workshop.run(test)
+
+
+def test_the_daemon_is_told_who_detaches_and_missed_by_nobody_when_it_is_away(workshop: Workshop) -> None:
+    """Seen to fail without the message, and with one that is told again to whoever connects next."""
+
+    async def test() -> None:
+        told: list[str] = []
+        monitor = await workshop.spawn(shell("read line; exit $line", stdin="open"))
+        early = attach(monitor, detach_keys=b"ab", early=b"ab")
+        await within(monitor.start())
+        assert await early.rest() == b""
+        monitor.on_detach(lambda: told.append("one"))
+        assert told == ["one"], "it had left before anybody asked"
+        leaving, hanging_up = attach(monitor, detach_keys=b"ab"), attach(monitor, detach_keys=b"ab")
+        late = attach(monitor, detach_keys=b"ab")
+        await leaving.send(b"ab")
+        assert await leaving.rest() == b""
+        hanging_up.close()
+        assert told == ["one", "one"]
+        monitor.close()
+        await late.send(b"ab")
+        assert await late.rest() == b""
+        again = await within(Monitor.adopt(monitor.ident, workshop.directory(monitor.ident)))
+        again.on_detach(lambda: told.append("again"))
+        await attach(again).send(b"11\n")
+        assert (await within(again.exited)).code == 11
+        ended(again)
+        assert told == ["one", "one"]
 
     workshop.run(test)
 
