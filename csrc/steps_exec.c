@@ -51,7 +51,8 @@ static int parse_limit(struct walk *w, const struct plan_field *f, rlim_t *limit
 
 /* rlimit: --ulimit, a limit per process.
  * Why:   the container would have the daemon's limits, which are a server's.
- * Order: while still root: raising a hard limit needs CAP_SYS_RESOURCE (EPERM tells that it is missing).
+ * Order: while still root: raising a hard limit needs CAP_SYS_RESOURCE (EPERM tells that it is missing). Behind the
+ *        steps that open files (`workdir`): the program is to have as few as it was given, and not fail to start.
  * See:   setrlimit(2).   Look: cat /proc/PID/limits */
 int step_rlimit(struct walk *w, const struct plan_step *s)
 {

@@ -214,11 +214,12 @@ def _identity(process: Process) -> Iterator[Step]:
     held = capabilities.hex_mask(process.capabilities)
     # A user who is not root keeps no capability, only the bound on what setuid programs may give it back.
     effective = held if process.user.uid == 0 else capabilities.hex_mask(())
-    yield from (step("rlimit", limit.name, _limit(limit.soft), _limit(limit.hard)) for limit in process.rlimits)
     yield step("workdir", process.cwd)
     yield step("bounding", held)
     yield step("signals")
     yield step("close_fds")
+    # Behind all that opens a file of its own: a limit of three open files is the program's to get along with.
+    yield from (step("rlimit", limit.name, _limit(limit.soft), _limit(limit.hard)) for limit in process.rlimits)
     if process.seccomp and not process.no_new_privileges:
         yield step("seccomp", process.seccomp)
     yield step("user", process.user.uid, process.user.gid, ",".join(str(gid) for gid in process.user.groups))

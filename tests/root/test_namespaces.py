@@ -219,3 +219,16 @@ def test_no_new_privileges_for_everybody_and_who_opts_out(daemons: Session) -> N
         daemon.cli.ok("rm", "-f", name)
     finally:
         daemon.close()
+
+
+@pytest.mark.parametrize("most", ["3", "4"])
+def test_a_limit_of_open_files_is_the_program_s_and_not_its_start_s(minidock: Cli, most: str) -> None:
+    """It was set before the working directory was opened: EMFILE at the start (the variant). A static shell needs
+    no more than the three that it is born with, so that it starts with that for a limit, and so does an exec."""
+    name = minidock.ok("run", "-d", "--ulimit", f"nofile={most}", "-w", "/made/here", "busybox", "sleep", "1000")
+    try:
+        assert minidock.ok("exec", name, "sh", "-c", "ulimit -n; pwd") == f"{most}\n/made/here"
+    finally:
+        minidock.ok("rm", "-f", name)
+    options = ("-t", "--init", "-u", "1000", "--ulimit", f"nofile={most}")
+    assert minidock.ok(*RUN, *options, "busybox", "sh", "-c", "ulimit -n").strip() == most
