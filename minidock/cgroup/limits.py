@@ -102,7 +102,9 @@ def settings(limits: Limits) -> list[Setting]:
         "io.weight": f"default {_io_weight(limits.io_weight)}" if limits.io_weight else None,
     }
     writes = [(file, value) for file, value in wanted.items() if value is not None]
-    writes += [("io.weight", f"{device} {_io_weight(wanted)}") for device, wanted in limits.io_weights]
+    writes += [
+        ("io.weight", f"{device} {_io_weight(wanted) if wanted else 'default'}") for device, wanted in limits.io_weights
+    ]
     writes += [("io.max", line) for line in limits.io_max]
     return [Setting(file, value, _MISSING[file]) for file, value in writes]
 
@@ -172,7 +174,7 @@ def check(limits: Limits, cpus: int) -> None:
     if limits.io_weight and not 10 <= limits.io_weight <= 1000:
         raise InvalidArgument("Range of blkio weight is from 10 to 1000")
     for device, wanted in limits.io_weights:
-        if not 10 <= wanted <= 1000:
+        if wanted and not 10 <= wanted <= 1000:
             raise InvalidArgument(f"Range of blkio weight is from 10 to 1000, not {wanted} for device {device}")
     for option, value in (
         ("cpuset-cpus", limits.cpuset_cpus),

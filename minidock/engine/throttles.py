@@ -1,11 +1,13 @@
 """--blkio-weight-device, and --device-read-bps with its siblings: lists of devices for io.weight and io.max.
 
 A device is named by a path of the host and looked up anew for each start, since numbers of devices change with a
-reboot. See: cgroup-v2.rst, "IO Interface Files". Read next: cgroup/limits.py.
+reboot. A rate or weight of 0 is none: that is how an update takes one away again. See: cgroup-v2.rst, "IO
+Interface Files". Read next: cgroup/limits.py.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import stat
 from collections.abc import Iterator
@@ -14,6 +16,12 @@ from typing import Any
 from minidock.engine.config import HostConfig
 from minidock.linux.reason import reason
 from minidock.wire.errors import InvalidArgument
+
+FIELDS = (
+    "blkio_weight_device", "blkio_device_read_bps", "blkio_device_write_bps", "blkio_device_read_iops",
+    "blkio_device_write_iops",
+)  # fmt: skip
+"""The lists in HostConfig."""
 
 
 def io_max(host: HostConfig) -> tuple[str, ...]:
@@ -29,7 +37,7 @@ def _lines(host: HostConfig) -> Iterator[str]:
         ("wiops", host.blkio_device_write_iops),
     ):
         for entry in wanted or ():
-            yield f"{_number(entry)} {key}={_rate(entry)}"
+            yield f"{_number(entry)} {key}={_rate(entry) or 'max'}"
 
 
 def io_weights(host: HostConfig) -> tuple[tuple[str, int], ...]:
@@ -45,7 +53,7 @@ def _weight(entry: Any) -> int:
 
 
 def _number(entry: Any) -> str:
-    path = entry.get("Path") if isinstance(entry, dict) else None
+    path = _path(entry)
     if not isinstance(path, str) or not path.startswith("/") or "\0" in path:
         raise InvalidArgument(f"invalid device to throttle: {path!r}", "give the path of a block device")
     try:
@@ -59,6 +67,35 @@ def _number(entry: Any) -> str:
 
 def _rate(entry: Any) -> int:
     rate = entry.get("Rate")
-    if type(rate) is not int or not 0 < rate < 1 << 63:
+    if type(rate) is not int or not 0 <= rate < 1 << 63:
         raise InvalidArgument(f"invalid rate for device {entry.get('Path')}: {rate!r}", "a positive integer")
     return rate
+
+
+def updated(host: HostConfig, wish: HostConfig) -> HostConfig:
+    """``host`` with what a wish says of devices: those that it names get its word, the others keep theirs."""
+    lists: dict[str, Any] = {
+        name: _merged(getattr(host, name), getattr(wish, name)) for name in FIELDS if getattr(wish, name)
+    }
+    return dataclasses.replace(host, **lists)
+
+
+def _merged(old: tuple[Any, ...] | None, new: tuple[Any, ...]) -> tuple[Any, ...]:
+    named = [_path(entry) for entry in new]
+    return (*(entry for entry in old or () if _path(entry) not in named), *new)
+
+
+def _path(entry: Any) -> Any:
+    return entry.get("Path") if isinstance(entry, dict) else None
+
+
+def without_zeros(host: HostConfig) -> HostConfig:
+    """As it is to be kept: what was taken away needs no device any more."""
+    lists: dict[str, Any] = {
+        name: tuple(filter(_counts, getattr(host, name))) for name in FIELDS if getattr(host, name)
+    }
+    return dataclasses.replace(host, **lists)
+
+
+def _counts(entry: Any) -> bool:
+    return bool(entry.get("Rate") or entry.get("Weight"))

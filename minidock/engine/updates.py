@@ -11,7 +11,7 @@ import asyncio
 import dataclasses
 from typing import Any
 
-from minidock.engine import create
+from minidock.engine import create, throttles
 from minidock.engine.config import HostConfig
 from minidock.engine.model import Container
 from minidock.engine.parts import Parts
@@ -21,11 +21,7 @@ LIMITS = (
     "memory", "memory_swap", "memory_reservation", "nano_cpus", "cpu_shares", "cpu_period", "cpu_quota", "cpuset_cpus",
     "cpuset_mems", "blkio_weight",
 )  # fmt: skip
-_OTHERS = (
-    "blkio_weight_device", "blkio_device_read_bps", "blkio_device_write_bps", "blkio_device_read_iops",
-    "blkio_device_write_iops", "cpu_realtime_period", "cpu_realtime_runtime", "devices", "device_cgroup_rules",
-    "ulimits",
-)  # fmt: skip
+_OTHERS = ("cpu_realtime_period", "cpu_realtime_runtime", "devices", "device_cgroup_rules", "ulimits")
 
 
 class Updates:
@@ -43,7 +39,8 @@ class Updates:
         async with parts.containers.live(container).lock:
             if container.state.alive:
                 await asyncio.to_thread(parts.cgroups.update, container.id, create.limits(host))
-            parts.containers.redefine(container, dataclasses.replace(container.definition, host=host))
+            kept = throttles.without_zeros(host)
+            parts.containers.redefine(container, dataclasses.replace(container.definition, host=kept))
         self._parts.events.container(container, "update")
         return warnings
 
@@ -64,7 +61,7 @@ def merged(container: Container, wish: HostConfig) -> HostConfig:
                 container, "Restart policy cannot be updated because AutoRemove is enabled for the container"
             )
         changes["restart_policy"] = wish.restart_policy
-    return dataclasses.replace(host, **changes)
+    return throttles.updated(dataclasses.replace(host, **changes), wish)
 
 
 def _check_conflicts(container: Container, host: HostConfig, wish: HostConfig) -> None:

@@ -143,7 +143,31 @@ def disk(tmp_path: Path) -> Iterator[str]:
     subprocess.run(["losetup", "-d", device], check=True)
 
 
-def test_a_device_is_read_no_faster_than_allowed(daemon: Daemon, minidock: Cli, disk: str) -> None:
+def check_update_of_a_device(docker_api: Any, folder: Path, ident: str, disk: str) -> None:
+    """By the API only, as with docker: `docker update` has no flags for it. What the request names changes, no more."""
+
+    def update(**wish: Any) -> Any:
+        url = docker_api.api._url("/containers/{0}/update", ident)
+        docker_api.api._raise_for_status(docker_api.api._post_json(url, data=wish))
+        return docker_api.api.inspect_container(ident)["HostConfig"]
+
+    host = update(
+        BlkioDeviceReadBps=[{"Path": disk, "Rate": 1 << 20}],
+        BlkioDeviceWriteIOps=[{"Path": disk, "Rate": 9}],
+        BlkioWeightDevice=[{"Path": disk, "Weight": 1000}],
+    )
+    assert (folder / "io.max").read_text().endswith(" rbps=1048576 wbps=max riops=8 wiops=9\n")
+    assert (folder / "io.weight").read_text().endswith(" 10000\n")
+    assert (host["BlkioDeviceReadBps"], host["BlkioDeviceReadIOps"], host["BlkioDeviceWriteIOps"]) == (
+        [{"Path": disk, "Rate": 1 << 20}], [{"Path": disk, "Rate": 8}], [{"Path": disk, "Rate": 9}],
+    )  # fmt: skip
+    none = [{"Path": disk, "Rate": 0, "Weight": 0}]
+    host = update(BlkioDeviceReadBps=none, BlkioDeviceReadIOps=none, BlkioDeviceWriteIOps=none, BlkioWeightDevice=none)
+    assert (folder / "io.max").read_text() == "" and (folder / "io.weight").read_text() == "default 10000\n"
+    assert not host["BlkioDeviceReadIOps"] and not host["BlkioWeightDevice"]
+
+
+def test_a_device_is_read_no_faster_than_allowed(daemon: Daemon, minidock: Cli, docker_api: Any, disk: str) -> None:
     """2 MiB at 1 MiB a second take two seconds; without the limit, the control, a fraction of one."""
     read = ("busybox", "dd", f"if={disk}", "of=/dev/null", "bs=256k", "count=8", "iflag=direct")
     options = ("run", "--network", "none", "--device", disk)
@@ -173,6 +197,7 @@ def test_a_device_is_read_no_faster_than_allowed(daemon: Daemon, minidock: Cli, 
         minidock.ok("update", "--blkio-weight", "1000", ident)
         assert (cgroup(daemon, ident) / "io.weight").read_text().startswith("default 10000\n")
         assert inspected(minidock, ident)["HostConfig"]["BlkioWeight"] == 1000
+        check_update_of_a_device(docker_api, cgroup(daemon, ident), ident, disk)
     finally:
         minidock.ok("rm", "-f", ident)
     for flags, code, words in (

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from minidock.engine.config import Config, HostConfig, RestartPolicy
+from minidock.engine import throttles
+from minidock.engine.config import Config, HostConfig, RestartPolicy, Ulimit
 from minidock.engine.model import Container, Definition
 from minidock.engine.updates import merged
 from minidock.wire.errors import Conflict, NotImplemented
@@ -44,5 +45,15 @@ def test_conflicts_are_docker_s(host: dict[str, object], wish: HostConfig, words
 
 
 def test_what_is_not_there_is_refused_and_not_passed_over() -> None:
-    with pytest.raises(NotImplemented, match="blkio device read bps"):
-        merged(container(), HostConfig(blkio_device_read_bps=({},)))
+    with pytest.raises(NotImplemented, match="update of ulimits"):
+        merged(container(), HostConfig(ulimits=(Ulimit("nofile", 1, 1),)))
+
+
+def test_devices_that_are_named_get_the_wish_s_rate_and_the_others_keep_theirs() -> None:
+    old = container(blkio_device_read_bps=({"Path": "/a", "Rate": 1}, {"Path": "/b", "Rate": 2}))
+    wish = HostConfig(blkio_device_read_bps=({"Path": "/b", "Rate": 0}, {"Path": "/c", "Rate": 3}))
+    told = merged(old, wish).blkio_device_read_bps
+    assert told == ({"Path": "/a", "Rate": 1}, {"Path": "/b", "Rate": 0}, {"Path": "/c", "Rate": 3}), "0 is told, too"
+    kept = throttles.without_zeros(merged(old, wish))
+    assert kept.blkio_device_read_bps == ({"Path": "/a", "Rate": 1}, {"Path": "/c", "Rate": 3}), "and not kept"
+    assert merged(old, HostConfig(blkio_device_read_bps=())) == old.host, "what clients send that wish nothing"
