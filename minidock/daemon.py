@@ -76,6 +76,7 @@ _CONFIG_KEYS = {
     "userns-remap": "userns_remap",
     "log-level": "log_level",
     "no-new-privileges": "no_new_privileges",
+    "cgroup-parent": "cgroup_parent",
     "tls": "tls",
     "tlsverify": "tlsverify",
     "tlscacert": "tlscacert",
@@ -116,6 +117,7 @@ _CONFIG_KEYS = {
 @click.option(
     "--no-new-privileges", is_flag=True, help="Containers gain no privileges by execve, unless they ask for it."
 )
+@click.option("--cgroup-parent", default="", help="Parent cgroup of containers that ask for none: NAME or /PATH.")
 @click.option("--tls", is_flag=True, help="TLS on TCP sockets; implied by --tlsverify.")
 @click.option("--tlsverify", is_flag=True, help="TLS on TCP sockets, for clients with a certificate of our authority.")
 @click.option("--tlscacert", type=_PATH, default=_TLS / "ca.pem", show_default=True, help="The authority.")
@@ -210,6 +212,7 @@ class _Daemon:
             flags["fixed_cidr_v6"],
             flags["default_address_pool"],
             flags["no_new_privileges"],
+            flags["cgroup_parent"],
             idmap.from_setting(flags["userns_remap"]) if flags["userns_remap"] else None,
         )
         self._stop = asyncio.Event()

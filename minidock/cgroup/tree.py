@@ -5,13 +5,14 @@
         monitors/               all monitors (they must survive a kill of their container, so they are beside it)
         3f2a…/                  a container; what is below it is the container's own business
         daemon/                 the daemon, only where systemd delegated the base to it
+        team/web/3f2a…/         a container with --cgroup-parent team/web (parents.py)
 
 Two rules of cgroup v2 shape this. A controller is available in a cgroup only if each cgroup above hands it on in its
 cgroup.subtree_control ("top-down"). And a cgroup that hands controllers on can't hold processes, the real root excepted
 ("no processes in inner nodes"). Outside of the base nothing is written but the subtree_control of the cgroups above it.
 
-Container ids are checked before they become a path (CVE-2022-0492: no cgroup path from outside).
-Serves the engine. See: cgroup-v2.rst, "Organizing Processes and Threads". Read next: limits.py, stats.py.
+Container ids are checked before they become a path (CVE-2022-0492), and so is --cgroup-parent.
+Serves the engine. See: cgroup-v2.rst, "Organizing Processes and Threads". Read next: parents.py, limits.py.
 """
 
 from __future__ import annotations
@@ -20,12 +21,14 @@ import contextlib
 import errno
 import os
 import select
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 from minidock.cgroup import limits as limits_module
+from minidock.cgroup import parents
 from minidock.cgroup.find import Cgroup2, own_cgroup
 from minidock.cgroup.limits import Limits, Setting
 from minidock.cgroup.stats import Stats, read_counter, read_stats
@@ -39,9 +42,6 @@ from minidock.wire.errors import (
 )
 from minidock.wire.names import ID
 
-CONTROLLERS = ("cpuset", "cpu", "io", "memory", "pids")
-"""What is handed down to containers, where the machine has it."""
-
 FREEZE_TIME = 10.0
 """Seconds: a process in uninterruptible sleep (a hung network file system) can't be frozen."""
 
@@ -52,7 +52,8 @@ REMOVE_TIME = 5.0
 class CgroupTree:
     """The verbs. ``base`` is relative to the mount (find.choose_base); call ``setup`` once before all else.
 
-    No state but what setup found out: every verb looks at the kernel, so threads and restarts need no care.
+    No state but what ``setup`` found out and ``place`` was told: every verb looks at the kernel, so threads and
+    restarts need no care.
     """
 
     def __init__(self, base: Path, mount: Cgroup2) -> None:
@@ -61,6 +62,8 @@ class CgroupTree:
         self.monitors = self.base / "monitors"
         self._refused: dict[str, str] = {}
         self._files: frozenset[str] = frozenset()
+        self._parents: dict[str, Path] = {}  # of containers with --cgroup-parent
+        self._making = threading.Lock()  # a parent is not to go between its own making and that of what it is for
 
     def setup(self) -> None:
         """Makes base and monitors and hands the controllers down, as far as the machine lets us; idempotent."""
@@ -74,10 +77,12 @@ class CgroupTree:
             ) from error
         self._leave_base()
         self._refused = {}
-        for directory in self._path_from_mount():
-            self._hand_down(directory)
+        for directory in parents.downwards(self.mount.mount, self.base):
+            self._refused |= parents.hand_down(directory)
         # monitors/ is a sibling of the containers: a limit's file exists in theirs if it exists there.
         self._files = frozenset(os.listdir(self.monitors))
+        for directory in [*parents.groups(self.base)]:  # empty ones that a crash left
+            parents.prune(directory, self.base)
 
     def down(self) -> None:
         """Removes what ``setup`` made, as far as nothing is in it: for a daemon that stops with no container left."""
@@ -92,40 +97,24 @@ class CgroupTree:
             (self.base / "daemon").mkdir(exist_ok=True)
             (self.base / "daemon" / "cgroup.procs").write_text("0")
 
-    def _path_from_mount(self) -> list[Path]:
-        """The cgroups from the mount point down to the base, both included."""
-        parents = [directory for directory in self.base.parents if directory.is_relative_to(self.mount.mount)]
-        return [*reversed(parents), self.base]
-
-    def _hand_down(self, directory: Path) -> None:
-        """Adds what is available and not yet handed on, one by one: one refusal must not cost the others.
-
-        Nothing is tried on an inner node with processes in it. The kernel would refuse memory and io there, but take
-        cpu, cpuset and pids, and turn all cgroups below into "domain invalid" ones, which no container can enter.
-        The real root is exempt from the rule; it alone has no cgroup.type.
-        """
-        available = (directory / "cgroup.controllers").read_text().split()
-        active = (directory / "cgroup.subtree_control").read_text().split()
-        wanted = [name for name in CONTROLLERS if name in available and name not in active]
-        if wanted and (directory / "cgroup.type").exists() and (directory / "cgroup.procs").read_text():
-            self._refused |= dict.fromkeys(wanted, f"{directory} can't hand it on, processes are in it")
-            return
-        for name in wanted:
-            try:
-                (directory / "cgroup.subtree_control").write_text(f"+{name}")
-            except OSError as error:
-                self._refused[name] = f"{directory} can't hand it on: {reason(error)}"
-
     # ---- a container's cgroup ---------------------------------------------------------------------------------------
 
-    def path(self, container_id: str) -> Path:
-        """The directory of a container's cgroup, whether or not it exists."""
+    def path(self, container_id: str, parent: str = "") -> Path:
+        """The directory of a container's cgroup, whether or not it exists; ``parent``: of one that nobody placed."""
         if not ID.fullmatch(container_id):
             raise InvalidArgument(f"invalid container id {container_id!r}")
-        return self.base / container_id
+        if parent:
+            return parents.resolve(parent, self.base, self.mount.mount) / container_id
+        return self._parents.get(container_id, self.base) / container_id
 
-    def check(self, limits: Limits) -> list[str]:
+    def place(self, container_id: str, parent: str) -> None:
+        """Tells which --cgroup-parent a container has: before all else that is done with it. Makes nothing."""
+        if parent:
+            self._parents[container_id] = parents.resolve(parent, self.base, self.mount.mount)
+
+    def check(self, limits: Limits, parent: str = "") -> list[str]:
         """What would be answered to these limits: the warnings, or InvalidArgument. Touches nothing."""
+        parents.resolve(parent, self.base, self.mount.mount)
         limits_module.check(limits, os.cpu_count() or 1)
         for what, wanted, kind in (("CPUs", limits.cpuset_cpus, "cpus"), ("memory nodes", limits.cpuset_mems, "mems")):
             if self._has(f"cpuset.{kind}"):
@@ -142,19 +131,22 @@ class CgroupTree:
         path, found = self.path(container_id), self.check(limits)
         if path.exists():
             self._refuse_populated(path)
-            self.remove(container_id)
-        path.mkdir()
+            self._remove(path)
+        with self._making:
+            apart = path.parent != self.base
+            refused = parents.make(path.parent, self.base, self.mount.mount) if apart else self._refused
+            path.mkdir()
         try:
-            self._write(path, limits)
+            self._write(path, limits, refused)
         except BaseException:
-            path.rmdir()
+            self.remove(container_id)
             raise
         return path, found
 
     def update(self, container_id: str, limits: Limits) -> list[str]:
         """Changes the limits of a live container to what ``limits`` names; returns the warnings."""
         path, found = self._existing(container_id), self.check(limits)
-        self._write(path, limits)
+        self._write(path, limits, self._refused)
         return found
 
     def _refuse_populated(self, path: Path) -> None:
@@ -164,10 +156,15 @@ class CgroupTree:
                 "remove the container with force first",
             )
 
-    def _write(self, path: Path, limits: Limits) -> None:
+    def _write(self, path: Path, limits: Limits, refused: dict[str, str]) -> None:
+        """What nobody has here was warned about. What only this container's parent does not hand on is an error."""
         for setting in limits_module.settings(limits):
-            if self._has(setting.file):
-                _write_setting(path, setting)
+            if not self._has(setting.file):
+                continue
+            if not (path / setting.file).exists():
+                why = refused.get(setting.file.partition(".")[0], f"{path.parent} has it not")
+                raise Unavailable(f"write {setting.value} to {setting.file}: {why}", "choose another --cgroup-parent")
+            _write_setting(path, setting)
 
     def _has(self, file: str) -> bool:
         return file in self._files
@@ -253,7 +250,12 @@ class CgroupTree:
 
         Waits for processes that are dying, and raises Conflict if some are still there after that: kill first.
         """
-        path = self.path(container_id)
+        self._remove(path := self.path(container_id))
+        if self._parents.pop(container_id, None):
+            with self._making:
+                parents.prune(path.parent, self.base)
+
+    def _remove(self, path: Path) -> None:
         if not path.exists():
             return
         if not _wait_for_event(path, "populated", 0, REMOVE_TIME):
@@ -269,7 +271,11 @@ class CgroupTree:
 
     def list(self) -> set[str]:
         """The ids that have a cgroup, whether or not anyone knows them. (Last, for its name hides the type's.)"""
-        return {entry.name for entry in os.scandir(self.base) if ID.fullmatch(entry.name)}
+        for group in parents.groups(self.base):
+            with contextlib.suppress(FileNotFoundError):
+                self._parents |= {name: group for name in os.listdir(group) if ID.fullmatch(name)}
+        apart = {ident for ident, parent in self._parents.copy().items() if (parent / ident).exists()}
+        return apart | {entry.name for entry in os.scandir(self.base) if ID.fullmatch(entry.name)}
 
 
 @contextlib.contextmanager

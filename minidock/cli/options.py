@@ -100,6 +100,7 @@ _DECLARATIONS = (
     _many("--sysctl", help="Sysctl options: NAME=VALUE"),
     # namespaces
     value("--runtime", help="Runtime to use for this container: minidock, of which runc is another name"),
+    value("--cgroup-parent", help="Parent cgroup: NAME below the daemon's own, or /PATH of one that exists"),
     value("--cgroupns", help="Cgroup namespace to use: host or private"),
     value("--ipc", help="IPC mode to use: private, shareable, none, host or container:NAME"),
     value("--pid", help="PID namespace to use: host or container:NAME"),
@@ -261,6 +262,7 @@ def _rights(options: Options) -> Json:
         CpuRealtimeRuntime=one("--cpu-rt-runtime", options["cpu_rt_runtime"], values.integer),
         MemorySwappiness=one("--memory-swappiness", options["memory_swappiness"], values.integer),
         CgroupnsMode=options["cgroupns"],
+        CgroupParent=options["cgroup_parent"],
         IpcMode=options["ipc"],
         PidMode=options["pid"],
         UsernsMode=options["userns"],

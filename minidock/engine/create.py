@@ -50,6 +50,8 @@ def settled(
     request = namespaces.settle(request, parts.containers)
     request, wished = wishes.settle(request, networks, parts.containers)
     found = dataclasses.replace(definition(request, image, ident), networks=wished)
+    parent = found.host.cgroup_parent or parts.settings.cgroup_parent
+    found = dataclasses.replace(found, host=dataclasses.replace(found.host, cgroup_parent=parent))
     remap.check(found.host, parts.settings.remap)
     return found, warnings(parts.cgroups, request.host, found)
 
@@ -211,7 +213,8 @@ def limits(host: HostConfig) -> Limits:
 def warnings(cgroups: CgroupTree, asked: HostConfig, wanted: Definition) -> list[str]:
     """What of the request can't be had on this machine, or has no meaning here."""
     _, discarded = meaningless.discard(asked)
-    return [*discarded, *cgroups.check(limits(wanted.host)), *ports.check(wanted.config, wanted.host)]
+    told = cgroups.check(limits(wanted.host), wanted.host.cgroup_parent)
+    return [*discarded, *told, *ports.check(wanted.config, wanted.host)]
 
 
 def write(

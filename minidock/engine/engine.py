@@ -288,7 +288,7 @@ class Engine:
         definition, warnings = create.settled(request, image, ident, parts, self.networks)
         ids = remap.check(definition.host, parts.settings.remap)
         container = Container(ident, "plan", times.now(), definition)
-        cgroup = parts.cgroups.path(ident)
+        cgroup = parts.cgroups.path(ident, definition.host.cgroup_parent)
         joins = definition.host.network_mode != "host"
         place = bundle.Place(parts.settings, parts.images, cgroup, parts.accounts, joins, ids=ids)
         return reports.describe(container_plan(bundle.container_spec(container, image, place))), tuple(warnings)

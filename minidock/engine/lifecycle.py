@@ -79,6 +79,7 @@ class Lifecycle:
             await live.letting_go
         remove_monitor_directory(settings.monitor_directory(ident))  # of an end that could not be put on record
         async with AsyncExitStack() as undo, AsyncExitStack() as fds_of_start:
+            parts.cgroups.place(container.id, container.host.cgroup_parent)
             cgroup, _ = parts.cgroups.create(container.id, create.limits(container.host))
             undo.push_async_callback(asyncio.to_thread, parts.cgroups.remove, container.id)
             user = await remap.namespace(container, parts.containers, settings.remap, fds_of_start)

@@ -13,10 +13,7 @@ import dataclasses
 from minidock.engine.config import HostConfig
 from minidock.wire.errors import InvalidArgument, NotImplemented
 
-_NOT_HERE: tuple[tuple[str, str], ...] = (
-    ("device_requests", "--gpus"),
-    ("cgroup_parent", "--cgroup-parent"),
-)
+_NOT_HERE: tuple[tuple[str, str], ...] = (("device_requests", "--gpus"),)
 """Fields of HostConfig that would change what a container may or can do, and that are refused, not passed over."""
 
 

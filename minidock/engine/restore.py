@@ -67,6 +67,7 @@ async def _settle(parts: Parts, lifecycle: Lifecycle, container: Container) -> N
 
 
 async def _restore(parts: Parts, lifecycle: Lifecycle, container: Container) -> None:
+    parts.cgroups.place(container.id, container.host.cgroup_parent)
     if container.state.status in (Status.REMOVING, Status.DEAD):
         log.info("container %s: finishing its removal", container.shown)
         return await lifecycle.finish_removal(container)

@@ -19,6 +19,7 @@ class Settings:
     """One daemon instance. Two of them run side by side if their roots and bridges differ.
 
     ``remap``: the numbers that users of containers have on the host (``--userns-remap``).
+    ``cgroup_parent``: that of containers which ask for none.
     """
 
     data_root: Path
@@ -33,6 +34,7 @@ class Settings:
     fixed_cidr_v6: str = ""
     address_pools: tuple[str, ...] = ()
     no_new_privileges: bool = False
+    cgroup_parent: str = ""
     remap: IdMap | None = None
 
     @property

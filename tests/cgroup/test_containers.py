@@ -211,6 +211,37 @@ def test_a_device_is_read_no_faster_than_allowed(daemon: Daemon, minidock: Cli, 
         assert refused.code == code and words in refused.err, str(refused)
 
 
+@pytest.fixture
+def outer() -> Iterator[Path]:
+    """A cgroup of somebody else's, for --cgroup-parent."""
+    mount = cgroup2_mount()
+    assert mount is not None
+    (path := mount / "outer").mkdir()
+    yield path
+    path.rmdir()
+
+
+def test_a_parent_bounds_what_is_in_it(daemon: Daemon, minidock: Cli, outer: Path) -> None:
+    """Its limit is its owner's to set and holds for a container that has none. A parent that can't hand controllers on,
+    for it holds processes, is good for a container without limits; one with limits would have none in there, silently
+    (the variant), and is refused."""
+    (outer / "memory.max").write_text(str(32 * MIB))
+    (outer / "memory.swap.max").write_text("0")
+    options = ("run", "--network", "none", "--cgroup-parent", "/outer")
+    assert minidock(*options, "--rm", "probe", "/probe", "alloc", "64").code == 137
+    minidock.ok(*options, "--rm", "-m", "16m", "probe", "/probe", "alloc", "1")
+    (outer / "full").mkdir()
+    with subprocess.Popen(["sleep", "1000"]) as process:
+        (outer / "full/cgroup.procs").write_text(str(process.pid))
+        full = ("run", "--rm", "--network", "none", "--cgroup-parent", "/outer/full")
+        refused = minidock(*full, "-m", "16m", "probe", "/probe", "alloc", "1")
+        assert refused.code == 125 and "processes are in it" in refused.err, str(refused)
+        minidock.ok(*full, "probe", "/probe", "alloc", "1")
+        process.kill()
+    eventually(lambda: "populated 0" in (outer / "full/cgroup.events").read_text(), "the process to be gone")
+    (outer / "full").rmdir()
+
+
 def test_devices_are_allowed_by_rule_and_denied_without(minidock: Cli) -> None:
     def kmsg(*options: str) -> Any:
         make = ("/tmp/node", "c", "1", "11")

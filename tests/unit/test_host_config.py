@@ -53,6 +53,7 @@ HONOURED: dict[str, Any] = {
     "ShmSize": 1 << 20,
     "Sysctls": {"net.ipv4.ip_forward": "1"},
     "Runtime": "runc",
+    "CgroupParent": "team/web",
     "CpuShares": 512,
     "Memory": 64 << 20,
     "NanoCpus": 10**9,
@@ -94,7 +95,6 @@ DISCARDED: dict[str, tuple[Any, str]] = {
 }
 REFUSED: dict[str, tuple[Any, type[Error], str]] = {
     "DeviceRequests": ([{"Count": -1}], NotImplemented, "--gpus"),
-    "CgroupParent": ("/elsewhere", NotImplemented, "--cgroup-parent"),
     "UsernsMode": ("private", InvalidArgument, "invalid USER mode"),
     "CpuRealtimePeriod": (10_000, InvalidArgument, "CPU real-time scheduler"),
     "CpuRealtimeRuntime": (5_000, InvalidArgument, "CPU real-time scheduler"),
