@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
-import os
 from collections.abc import Coroutine
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -19,9 +18,9 @@ from minidock.api.body import parse_json
 from minidock.api.filters import Filters, glob
 from minidock.api.progress import Progress
 from minidock.api.render import image as render
-from minidock.api.render.system import go_architecture
 from minidock.api.request import Request
 from minidock.api.response import Answer, ClientGone, json_answer
+from minidock.image.manifest import fits, host_platform
 from minidock.image.model import Auth, Image
 from minidock.image.reference import parse as parse_reference
 from minidock.wire import times
@@ -100,9 +99,9 @@ def joined(name: str, tag: str) -> str:
 
 
 def _check_platform(platform: str) -> None:
-    own = f"linux/{go_architecture(os.uname().machine)}"
-    if platform and platform != "linux" and not (platform + "/").startswith(own + "/"):
-        raise NotImplemented(f"images for {platform}: this machine runs {own}", "leave --platform out")
+    own = host_platform().architecture
+    if not fits(platform, own):
+        raise NotImplemented(f"images for {platform}: this machine runs linux/{own}", "leave --platform out")
 
 
 def auth(header: str) -> Auth | None:

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from minidock.build import words
 from minidock.build.lines import Heredoc, Line, ParseError
 from minidock.wire.errors import InvalidArgument
+from minidock.wire.names import nearest
 
 _FLAGS: dict[str, tuple[str, ...]] = {
     "FROM": ("platform",),
@@ -55,7 +56,7 @@ def parse(line: Line, escape: str = "\\") -> Instruction:
     try:
         reader = _READERS[name]
     except KeyError:
-        raise ParseError(line.number, f"unknown instruction: {name[:80]}", _meant(name)) from None
+        raise ParseError(line.number, f"unknown instruction: {name[:80]}", nearest(name, _READERS)) from None
     try:
         flags, text = _take_flags(name, rest.strip(), escape)
         if not text:
@@ -71,13 +72,6 @@ def parse(line: Line, escape: str = "\\") -> Instruction:
 def parse_text(text: str, escape: str = "\\") -> Instruction:
     """An instruction that is a line of its own: ``--change``, a trigger of ONBUILD."""
     return parse(Line(1, text.strip()), escape)
-
-
-def _meant(name: str) -> str:
-    import difflib
-
-    close = difflib.get_close_matches(name, _READERS, 1)
-    return f"did you mean {close[0]}?" if close else ""
 
 
 def _take_flags(name: str, text: str, escape: str) -> tuple[dict[str, str], str]:

@@ -157,12 +157,14 @@ def warnings(limits: Limits, has: Callable[[str], bool], why: Callable[[str], st
     """One line for each limit that can't be enforced here.
 
     ``has`` tells whether a file exists in our cgroups, ``why`` the reason for a controller that has none.
-    A setting of "max" takes nothing away where the file is missing, so it is not worth a warning.
+    A setting of "max" takes nothing away where the file is missing, so it is not worth a warning; nor is swap where
+    memory has no limit either.
     """
     lines = [
         f"{setting.missing} ({why(setting.file)}; see minidock doctor)."
         for setting in settings(limits)
         if not setting.value.startswith("max") and not has(setting.file)
+        if setting.file != "memory.swap.max" or has("memory.max")
     ]
     return list(dict.fromkeys(lines))
 

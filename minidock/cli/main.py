@@ -16,7 +16,7 @@ from typing import Any, NoReturn
 
 import click
 
-from minidock.cli.verb import BAD_FLAG, Failed, Verb, argument_count, flag, print_help, tell, value
+from minidock.cli.verb import BAD_FLAG, Failed, Verb, argument_count, flag, print_help, tell, unknown_command, value
 from minidock.client.client import Client
 from minidock.client.endpoint import DEFAULT_HOST, choose
 from minidock.wire.errors import Error
@@ -99,7 +99,7 @@ class App(click.Group):
         if module is None and ctx.resilient_parsing:
             return None
         if module is None:
-            raise click.UsageError(f"unknown command: {cmd_name}", ctx)
+            raise unknown_command(ctx, cmd_name, _MODULES)
         found = getattr(__import__(f"minidock.cli.{module}", fromlist=["*"]), f"{cmd_name}_command")
         return found if isinstance(found, click.Command) else None
 
@@ -159,14 +159,15 @@ def usage_error(error: Error | click.UsageError) -> int:
     context = error.ctx
     path = context.command_path if context else "minidock"
     message, code = _words(error, path)
-    tell(f"{message}; see '{path} --help'")
+    tell(f"{message}{'' if message.endswith('?') else ';'} see '{path} --help'")
     return code
 
 
 def _words(error: click.UsageError, path: str) -> tuple[str, int]:
     option = getattr(error, "option_name", "")
     if isinstance(error, click.NoSuchOption):
-        return (f"unknown flag: {option}" if option.startswith("--") else f"unknown shorthand flag: {option}"), BAD_FLAG
+        near = next((f"; hint: did you mean {name}?" for name in error.possibilities or ()), "")
+        return f"unknown {'flag' if option.startswith('--') else 'shorthand flag'}: {option}{near}", BAD_FLAG
     if isinstance(error, click.BadOptionUsage):
         return f"flag needs an argument: {option}", BAD_FLAG
     parameter = error.param if isinstance(error, click.BadParameter) else None

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 
 from minidock.cli import options, reference
 from minidock.cli.terminal import size
-from minidock.cli.verb import BadFlag, tell
+from minidock.cli.verb import BadFlag
 from minidock.client.client import Client, Json
 from minidock.wire.errors import InvalidArgument, NotFound
 
@@ -28,11 +29,13 @@ def container_body(image: str, command: Sequence[str], given: options.Options) -
 
 def create_container(client: Client, body: Json, given: options.Options) -> str:
     """The new container's id, written to --cidfile as well. Warnings go to stderr."""
-    cidfile = given["cidfile"]
-    if cidfile and os.path.exists(cidfile):
-        raise InvalidArgument(
-            f"container ID file found, make sure the other container isn't running or delete {cidfile}"
-        )
+    with _cidfile(given["cidfile"]) as note:
+        ident = _created(client, body, given)
+        note(ident)
+    return ident
+
+
+def _created(client: Client, body: Json, given: options.Options) -> str:
     if given["pull"] == "always":
         pull(client, body["Image"], given)
     try:
@@ -46,8 +49,6 @@ def create_container(client: Client, body: Json, given: options.Options) -> str:
         created = client.create(body, given["name"] or "", given["platform"] or "")
     for warning in created.warnings:
         print(f"WARNING: {warning}", file=sys.stderr)
-    if cidfile:
-        _write_cidfile(cidfile, created.id)
     return created.id
 
 
@@ -65,9 +66,22 @@ def pull(client: Client, image: str, given: options.Options) -> None:
         show_progress(lines, sys.stderr)
 
 
-def _write_cidfile(path: str, ident: str) -> None:
+@contextmanager
+def _cidfile(path: str) -> Iterator[Callable[[str], object]]:
+    """Opened before there is a container, so that none is made without it; gone again if none is made."""
+    if not path:
+        yield lambda ident: None
+        return
     try:
-        with open(path, "x", encoding="ascii") as file:
-            file.write(ident)
+        file = open(path, "x", encoding="ascii")  # noqa: SIM115
+    except FileExistsError:
+        raise InvalidArgument(
+            f"container ID file found, make sure the other container isn't running or delete {path}"
+        ) from None
     except OSError as error:
-        tell(f"write the container ID to {path}: {(error.strerror or '').lower()}; the container is {ident[:12]}")
+        reason = (error.strerror or "").lower()
+        raise InvalidArgument(f"failed to create the container ID file: open {path}: {reason}") from None
+    with file, ExitStack() as undo:
+        undo.callback(os.unlink, path)
+        yield file.write
+        undo.pop_all()

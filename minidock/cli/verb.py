@@ -9,7 +9,7 @@ refuses, except with `run` (wire/errors.py). Read next: main.py, which prints wh
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeVar
 
 import click
@@ -193,6 +193,14 @@ def _complete(context: click.Context, parameter: click.Parameter, incomplete: st
     from minidock.cli.completers import complete
 
     return complete(context, parameter, incomplete)
+
+
+def unknown_command(context: click.Context, path: str, known: Iterable[str]) -> click.UsageError:
+    """For a verb that does not exist; ``path``: as it was typed, with the commands it stands below."""
+    from minidock.wire.names import nearest
+
+    hint = nearest(path.rpartition(" ")[2], known)
+    return click.UsageError(f"unknown command: {path}{hint and f'; hint: {hint}'}", context)
 
 
 def argument_count(command: click.Command) -> str:

@@ -35,9 +35,11 @@ from minidock.engine.networking.networks import Networks
 from minidock.engine.parts import Parts
 from minidock.engine.requests import CreateRequest
 from minidock.engine.volumes import Volumes
+from minidock.image.manifest import fits, host_platform
 from minidock.image.model import Image, ImageConfig
+from minidock.image.store import ImageStore
 from minidock.wire import names, signals, times, units
-from minidock.wire.errors import Conflict, InvalidArgument
+from minidock.wire.errors import Conflict, InvalidArgument, NotFound
 
 _LAST_MADE = "rootfs"
 _LOG_OPTIONS = ("max-size", "max-file")
@@ -54,6 +56,18 @@ def settled(
     found = dataclasses.replace(found, host=dataclasses.replace(found.host, cgroup_parent=parent))
     remap.check(found.host, parts.settings.remap)
     return found, warnings(parts.cgroups, request.host, found)
+
+
+def image_of(images: ImageStore, request: CreateRequest) -> Image:
+    """What it is made of. NotFound, which has clients pull, also if the one here is for other machines."""
+    found = images.resolve(request.config.image)
+    actual = found.architecture or host_platform().architecture
+    if not fits(request.platform, actual):
+        raise NotFound(
+            f"image with reference {request.config.image} was found but does not match the specified platform: "
+            f"wanted {request.platform}, actual: linux/{actual}"
+        )
+    return found
 
 
 def definition(request: CreateRequest, image: Image, ident: str) -> Definition:

@@ -126,7 +126,7 @@ class Engine:
         if name:
             parts.containers.check_free(name)
         await self._sources.look(request.host)
-        image = parts.images.resolve(request.config.image)
+        image = create.image_of(parts.images, request)
         definition, warnings = create.settled(request, image, ident, parts, self.networks)
         directory = parts.settings.container_directory(ident)
         inherited = mounts.inherit(definition.mounts, definition.host.volumes_from or (), parts.containers)

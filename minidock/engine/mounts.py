@@ -153,7 +153,11 @@ def inherit(own: tuple[MountPoint, ...], names: tuple[str, ...], containers: Con
         name, _, mode = text.partition(":")
         if mode not in ("", "rw", "ro", "z", "Z"):
             raise InvalidArgument(f"invalid mode: {mode}", f"in --volumes-from {text}: ro or rw")
-        for point in containers.resolve(name).definition.mounts:
+        try:
+            lender = containers.resolve(name)
+        except NotFound as error:  # 404 would mean that the image is missing, and have the client pull it
+            raise InvalidArgument(error.message) from None
+        for point in lender.definition.mounts:
             found[point.destination] = dataclasses.replace(point, rw=point.rw and mode != "ro", no_copy=True)
     anonymous = {point.destination: point for point in own}
     points = {**anonymous, **found, **taken}

@@ -80,6 +80,13 @@ def host_platform() -> Platform:
     return Platform(architecture, _VARIANTS.get(machine, _VARIANTS.get(architecture, ("",))))
 
 
+def fits(platform: str, architecture: str) -> bool:
+    """Whether ``--platform`` (``linux``, ``linux/amd64``, ``linux/amd64/v2``, ``amd64``; empty: any) means this one."""
+    system, _, rest = platform.lower().partition("/")
+    wanted = (rest if system == "linux" else platform.lower()).split("/")[0]
+    return not wanted or _ARCHITECTURES.get(wanted, wanted) == architecture
+
+
 def parse(data: bytes, media_type: str = "") -> Manifest | tuple[IndexEntry, ...]:
     """A manifest, or the entries of an index. ``media_type`` counts if the text itself does not say."""
     fields = Fields(parse_object(data, "manifest", MAX_MANIFEST), "manifest")

@@ -13,11 +13,11 @@ capabilities) and the engine (--cap-add, --cap-drop, --privileged). Read next: d
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
 from pathlib import Path
 
 from minidock.wire.errors import InvalidArgument
+from minidock.wire.names import nearest
 
 _IN_ORDER = """
     CHOWN DAC_OVERRIDE DAC_READ_SEARCH FOWNER FSETID KILL SETGID SETUID SETPCAP LINUX_IMMUTABLE
@@ -68,8 +68,7 @@ def normalise(name: str) -> str:
     full = upper if upper.startswith("CAP_") else f"CAP_{upper}"
     if full in NUMBERS:
         return full
-    near = difflib.get_close_matches(full, NUMBERS, 1)
-    hint = f"did you mean {near[0]}?" if near else "see capabilities(7) for the names"
+    hint = nearest(full, NUMBERS) or "see capabilities(7) for the names"
     raise InvalidArgument(f"unknown capability: {name!r}", hint)
 
 

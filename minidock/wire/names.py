@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterable
 
 from minidock.wire.errors import InvalidArgument
 
@@ -51,6 +52,14 @@ def check_name(name: str) -> str:
     if _LIKE_AN_ID.fullmatch(bare):
         raise InvalidArgument(f"Invalid container name ({name}): it reads like an id", "add a letter past f, or a dash")
     return bare
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """A hint for a word that is none of the known ones; empty if nothing is like it."""
+    import difflib
+
+    close = difflib.get_close_matches(word, list(known), 1)
+    return f"did you mean {close[0]}?" if close else ""
 
 
 def random_name() -> str:

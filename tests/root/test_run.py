@@ -306,6 +306,13 @@ def test_trace_and_plan_show_the_steps(minidock: Cli) -> None:
     assert minidock.ok("ps", "-aq") == ""
 
 
+def test_an_image_for_another_machine_is_not_run(minidock: Cli, docker_cli: Cli) -> None:
+    for client in (minidock, docker_cli):
+        refused = client("create", "--pull", "never", "--platform", "linux/s390x", "busybox", "true")
+        assert refused.code == 1 and "was found but does not match the specified platform" in refused.err
+    assert minidock.ok("run", "--rm", "--platform", "linux", "busybox", "echo", "here") == "here"
+
+
 def test_cidfile(minidock: Cli, tmp_path: Path) -> None:
     path = tmp_path / "cid"
     minidock.ok("run", "--cidfile", str(path), "--name", "cid", "busybox", "true")

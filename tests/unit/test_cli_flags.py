@@ -232,6 +232,20 @@ def test_the_cidfile_is_written_once(fake: FakeDaemon, minidock: Minidock, tmp_p
     assert len(fake.requests) == 1
 
 
+def test_without_its_cidfile_no_container_is_made(fake: FakeDaemon, minidock: Minidock, tmp_path: Path) -> None:
+    fake.on("POST", "/containers/create", CREATED, 201)
+    result = minidock("run", "-d", "--cidfile", str(tmp_path / "nosuch/cid"), "alpine")
+    assert (result.exit_code, fake.requests) == (127, [])  # docker's code for it, too
+    assert "failed to create the container ID file" in result.stderr
+
+
+def test_a_create_that_fails_leaves_no_cidfile(fake: FakeDaemon, minidock: Minidock, tmp_path: Path) -> None:
+    fake.on("POST", "/containers/create", {"message": "no"}, 409)
+    file = tmp_path / "cid"
+    assert minidock("create", "--cidfile", str(file), "alpine").exit_code == 1
+    assert not file.exists()
+
+
 def test_warnings_go_to_stderr(fake: FakeDaemon, minidock: Minidock) -> None:
     fake.on("POST", "/containers/create", {"Id": ID, "Warnings": ["no memory controller"]}, 201)
     result = minidock("create", "-m", "64m", "alpine")

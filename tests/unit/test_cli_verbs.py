@@ -101,6 +101,25 @@ def test_wrong_numbers_of_arguments(fake: FakeDaemon, minidock: Minidock, args: 
     assert words in result.stderr and "--help'" in result.stderr
 
 
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        (["rnu", "alpine"], "unknown command: rnu; hint: did you mean run? see 'minidock --help'"),
+        (
+            ["volume", "lss"],
+            "unknown command: minidock volume lss; hint: did you mean ls? see 'minidock volume --help'",
+        ),
+        (
+            ["run", "--restrat=no", "a"],
+            "unknown flag: --restrat; hint: did you mean --restart? see 'minidock run --help'",
+        ),
+        (["zzzzz"], "unknown command: zzzzz; see 'minidock --help'"),
+    ],
+)
+def test_a_misspelt_word_is_understood(minidock: Minidock, args: list[str], words: str) -> None:
+    assert minidock(*args).stderr == f"minidock: {words}\n"
+
+
 @pytest.mark.parametrize("args", [["ps"], ["start", "a"], ["exec", "c", "ls"], ["create", "alpine"], ["images"]])
 def test_no_daemon_is_one_clear_line(fake: FakeDaemon, minidock: Minidock, args: list[str]) -> None:
     fake.stop()

@@ -56,6 +56,7 @@ def test_what_clients_send_is_fine() -> None:
     ipam = {"Driver": "default", "Options": {}, "Config": []}
     requests.check(request(Driver="bridge", IPAM=ipam, ConfigFrom=None, Options={}, Labels={"a": "b"}))
     requests.check(request(Driver="", IPAM=None, Options=None, ConfigFrom={"Network": ""}))
+    requests.check(request(Name="x"))
 
 
 @pytest.mark.parametrize(

@@ -504,6 +504,15 @@ def entry(architecture: str, variant: str = "", system: str = "linux") -> dict[s
     }
 
 
+@pytest.mark.parametrize(
+    ("platform", "here"),
+    [("", True), ("linux", True), ("linux/amd64", True), ("Linux/x86_64", True), ("linux/amd64/v2", True)]
+    + [("amd64", True), ("linux/arm64", False), ("arm64", False), ("windows", False), ("windows/amd64", False)],
+)
+def test_platforms_that_fit(platform: str, here: bool) -> None:
+    assert manifest.fits(platform, "amd64") is here
+
+
 def chosen(platform: Platform, *entries: dict[str, object]) -> str:
     found = manifest.parse(json.dumps({"schemaVersion": 2, "manifests": entries}).encode(), INDEX)
     assert isinstance(found, tuple)

@@ -186,9 +186,9 @@ class Build:
 
     def _check_platform(self, asked: str) -> None:
         for platform in (asked, self._request.platform):
-            own = f"linux/{manifest.host_platform().architecture}"
-            if platform and platform != "linux" and not f"{platform}/".startswith(f"{own}/"):
-                raise InvalidArgument(f"build for {platform}: this machine runs {own}", "leave --platform out")
+            own = manifest.host_platform().architecture
+            if not manifest.fits(platform, own):
+                raise InvalidArgument(f"build for {platform}: this machine runs linux/{own}", "leave --platform out")
 
     # What has no files
 
