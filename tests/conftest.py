@@ -32,7 +32,10 @@ FIGURES = pytest.StashKey[list[figures.Row]]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # nohup ignores it, and what ignores it hands that on to its children
+    # nohup ignores the first, a shell's "&" the others, and what ignores a signal hands that on to its children
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    signal.signal(signal.SIGQUIT, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     for name, (meaning, _) in needs.NEEDS.items():
         config.addinivalue_line("markers", f"{name}: needs {meaning}")
     config.addinivalue_line("markers", "cgroup(*controllers): needs a cgroup v2 with these controllers, as root")

@@ -185,7 +185,7 @@ def test_a_negative_size_does_not_loop() -> None:
     header[124:136] = struct.pack(">I", 0xFFFFFFFF) + struct.pack(">q", -1024)
     header[148:156] = b"        "
     header[148:156] = b"%06o\0 " % sum(header)
-    with pytest.raises(InvalidArgument, match="points backwards"):
+    with pytest.raises(InvalidArgument, match="points backwards|invalid offset"):
         list(TarStream(pieces(bytes(header) + tar(file("a")))))
 
 
