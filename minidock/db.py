@@ -91,9 +91,11 @@ class Database:
                 self._connection.execute(f"PRAGMA {pragma}")
             self._check()
             self._prepare()
-        except (sqlite3.Error, UnicodeDecodeError) as error:
+        except BaseException as error:
             self._connection.close()
-            raise _unreadable(path, str(error)) from error
+            if isinstance(error, sqlite3.Error | UnicodeDecodeError):
+                raise _unreadable(path, str(error)) from error
+            raise
 
     def _check(self) -> None:
         """A file with a damaged tree is refused as a whole: what is written into it might overwrite what is whole."""
@@ -114,9 +116,8 @@ class Database:
         elif version < VERSION:
             try:
                 self._migrate(version)
-            except (sqlite3.Error, OSError) as error:
-                self._connection.close()
-                what = f"migrate {self.path} from schema version {version} to {VERSION}: {error}"
+            except (WriteFailed, sqlite3.Error, OSError) as error:
+                what = f"migrate {self.path} from schema version {version} to {VERSION}: {error.__cause__ or error}"
                 raise ServerError(what, "nothing was changed: make room, or run the minidock version before") from error
 
     def _migrate(self, version: int) -> None:
@@ -149,20 +150,26 @@ class Database:
 
     @contextmanager
     def transaction(self, durable: bool = True) -> Iterator[sqlite3.Connection]:
-        """All or nothing: committed at the end of the block, rolled back if it raises. Nests into the outer one."""
+        """All or nothing: committed at the end of the block, rolled back if it raises. Nests into the outer one.
+
+        Raises WriteFailed if the disk is full or broken.
+        """
         with self._lock:
             if self._connection.in_transaction:
                 yield self._connection
                 return
-            self._connection.execute(f"PRAGMA synchronous={'FULL' if durable else 'NORMAL'}")
-            self._connection.execute("BEGIN IMMEDIATE")
             try:
+                self._connection.execute(f"PRAGMA synchronous={'FULL' if durable else 'NORMAL'}")
+                self._connection.execute("BEGIN IMMEDIATE")
                 yield self._connection
                 self._connection.execute("COMMIT")
-            except BaseException:
+            except BaseException as error:
                 # After some errors (a full disk) SQLite has rolled back by itself, after others it has not.
                 if self._connection.in_transaction:
                     self._connection.execute("ROLLBACK")
+                if isinstance(error, sqlite3.OperationalError):
+                    hint = "make room on the disk of the data root"
+                    raise WriteFailed(f"write {self.path}: {error}", hint) from error
                 raise
 
     def query(self, sql: str, parameters: Sequence[Any] = ()) -> list[sqlite3.Row]:
@@ -171,12 +178,9 @@ class Database:
             return self._connection.execute(sql, parameters).fetchall()
 
     def execute(self, sql: str, parameters: Sequence[Any] = (), durable: bool = True) -> None:
-        """One statement in a transaction of its own. Raises WriteFailed if the disk is full or broken."""
-        try:
-            with self.transaction(durable) as connection:
-                connection.execute(sql, parameters)
-        except sqlite3.OperationalError as error:
-            raise WriteFailed(f"write {self.path}: {error}", "make room on the disk of the data root") from error
+        """One statement in a transaction of its own, or in the one that is open. Raises WriteFailed."""
+        with self.transaction(durable) as connection:
+            connection.execute(sql, parameters)
 
     def close(self) -> None:
         """Folds the write-ahead log into the file and closes it."""

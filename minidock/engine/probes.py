@@ -54,6 +54,6 @@ class Probes:
     def _note(self, container: Container, wanted: Healthcheck, result: ProbeResult) -> None:
         before = container.state.health
         now = health.after(container.state, wanted, result)
-        self._containers.change(container, health=now)
+        self._containers.note(container, container.state.status, health=now)  # a full disk ends no health check
         if before is None or before.status != now.status:
             self._publish(container, f"health_status: {now.status}")

@@ -222,7 +222,10 @@ class Ports:
         return None
 
     def withdraw(self, container: Container) -> None:
-        """Lets go of the ports: from here on others may have them. The table follows with the next ``settle``."""
+        """Lets go of the ports: from here on others may have them. The table follows with the next ``settle``.
+
+        It ends a run, so it must not fail for a full disk.
+        """
         held = self._held.pop(container.id, None) or _Held({}, [])
         for sock in held.sockets:
             sock.close()
@@ -232,7 +235,7 @@ class Ports:
             if not owners:
                 del self._owners[port.protocol, port.host_port]
         if container.state.ports:
-            self._containers.change(container, ports=())
+            self._containers.note(container, container.state.status, ports=())
 
     def settle(self) -> None:
         """Brings the kernel's table to where we are. Blocks; nothing is done where nothing changed."""
