@@ -10,10 +10,11 @@ import asyncio
 import logging
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 from minidock.engine import bundle
 from minidock.engine.attach import Client
@@ -91,24 +92,37 @@ class Execs:
             raise Conflict(f"Error: Exec command {ident} has already run")
         _check_running(container)
         session.running = True
-        with ExitStack() as undo:
-            undo.callback(self._ended, session)
+        # To its end, also if the caller gives up: a process that has been asked for must find somebody who watches it.
+        await asyncio.shield(self._spawn(self._begin(container, session, tty, console_size, hijack)))
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    async def _begin(
+        self, container: Container, session: ExecSession, tty: bool, size: tuple[int, ...] | None, hijack: Hijack | None
+    ) -> None:
+        try:
             with _telling(hijack, session, tty) as client:
-                await self._start(container, session, tty, console_size, client)
-            undo.pop_all()
+                await self._start(container, session, tty, size, client)
+        finally:
+            if session.id not in self._monitors:
+                self._ended(session)
 
     async def capture(self, container: Container, request: ExecRequest, seconds: float, most: int) -> tuple[int, str]:
         """Runs a command to its end: (exit code, its output, cut at ``most`` bytes).
 
-        Raises TimeoutError after so many seconds; the command is killed then.
+        Raises TimeoutError when it has run for so many seconds, in which its start does not count; it is killed then.
         """
         ident, output, parser = self.create(container, request), bytearray(), frames.FrameParser()
         ours, theirs = socket.socketpair()
         for end in (ours, theirs):
             end.setblocking(False)
         try:
+            await self.start(ident, False, None, _Collected(theirs))
             async with asyncio.timeout(seconds):
-                await self.start(ident, False, None, _Collected(theirs))
                 while data := await asyncio.get_running_loop().sock_recv(ours, 1 << 16):
                     for _, payload in parser.feed(data):
                         output += payload[: most + 1 - len(output)]
@@ -161,9 +175,7 @@ class Execs:
         self._monitors[session.id] = monitor
         self._publish(container, session, "exec_start: " + " ".join(request.cmd))
         monitor.on_detach(partial(self._publish, container, session, "exec_detach"))
-        task = asyncio.get_running_loop().create_task(self._watch(container, session, monitor))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._spawn(self._watch(container, session, monitor))
 
     async def _watch(self, container: Container, session: ExecSession, monitor: Monitor) -> None:
         """Its end: the exit code is there before the client's connection is closed."""
