@@ -31,7 +31,6 @@ from minidock.wire import times
 from minidock.wire.errors import Conflict, Error, ExecFailed, NotModified, ServerError, StepFailed
 
 log = logging.getLogger(__name__)
-_DEFAULT_STOP_SECONDS = 10
 
 
 class Lifecycle:
@@ -243,12 +242,13 @@ class Lifecycle:
         return asyncio.get_running_loop().run_in_executor(None, self._take_down, container)
 
     def _take_down(self, container: Container) -> None:
+        """Raises nothing: the next start and the removal wait for this, and would fail each time."""
         parts, ident = self._parts, container.id
         release = self._endpoints.release
         for step in (partial(parts.cgroups.remove, ident), parts.ports.settle, partial(release, ident)):
             try:
                 step()
-            except (OSError, Error) as error:
+            except Exception as error:
                 log.error("container %s: something of it could not be let go: %s", container.shown, error)
 
     async def restart(self, container: Container, timeout: int | None, signal_name: str) -> None:

@@ -20,7 +20,8 @@ from minidock.wire import signals, times
 from minidock.wire.errors import Conflict, NotModified
 
 log = logging.getLogger(__name__)
-_DEFAULT_STOP_SECONDS = 10
+_STOP_SECONDS = 10  # until KILL, where neither the client nor the container says; Docker's
+_KILL_SECONDS = 10  # that a client waits to be told of the end that it asked for
 
 
 class Stops:
@@ -44,7 +45,7 @@ class Stops:
         live = self._parts.containers.live(container)
         self._send(container, number)
         if number == 9:
-            await _over(live.finished, _DEFAULT_STOP_SECONDS)
+            await _over(live.finished, _KILL_SECONDS)
 
     async def end(self, container: Container) -> None:
         """KILL, for a removal by force, and the wait for the end of the run; what is about to start again is kept."""
@@ -62,7 +63,7 @@ class Stops:
         config, live = container.config, self._parts.containers.live(container)
         number = signals.number(signal_name or config.stop_signal or "TERM")
         seconds = timeout if timeout is not None else config.stop_timeout
-        seconds = _DEFAULT_STOP_SECONDS if seconds is None else seconds
+        seconds = _STOP_SECONDS if seconds is None else seconds
         if container.state.status is Status.PAUSED:
             await pausing.unpause(self._parts, container)
         if seconds >= 0:  # the intent comes first: if this daemon dies while it waits, the next one sends the KILL

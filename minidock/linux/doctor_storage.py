@@ -21,6 +21,7 @@ from minidock.linux.reason import reason
 from minidock.wire.errors import Unavailable
 
 _GIB = 1 << 30
+_PATIENCE = 30  # seconds
 
 _PROBE = """
 mkdir lower upper work merged && echo x >lower/file
@@ -49,10 +50,13 @@ def overlay(data_root: Path) -> Check:
 
 def _mounted(scratch: str) -> str:
     """What went wrong with a mount as a container gets it; "" if nothing did."""
-    done = subprocess.run(
-        ["unshare", "--mount", "--propagation", "private", "sh", "-ec", _PROBE],
-        check=False, cwd=scratch, capture_output=True, text=True, timeout=30,
-    )  # fmt: skip
+    try:
+        done = subprocess.run(
+            ["unshare", "--mount", "--propagation", "private", "sh", "-ec", _PROBE],
+            check=False, cwd=scratch, capture_output=True, text=True, timeout=_PATIENCE,
+        )  # fmt: skip
+    except subprocess.TimeoutExpired:
+        return f"no answer within {_PATIENCE} s"
     return "" if done.returncode == 0 else " ".join(done.stderr.split()) or "no whiteout was made"
 
 

@@ -6,10 +6,14 @@ Serves network/firewall.py and the doctor. See: nft(8), "RULESET". Read next: ..
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import shutil
 import subprocess
 from typing import Any
+
+_PATIENCE = 30  # seconds: it waits for whoever else changes rules
 
 
 def find() -> str | None:
@@ -20,7 +24,7 @@ def find() -> str | None:
 def load(script: str) -> str:
     """Carries a script out in the calling thread's network namespace. Returns "" or the first line of nft's complaint.
 
-    Raises FileNotFoundError without the program.
+    Raises FileNotFoundError without the program, TimeoutError if it does not come to an end.
     """
     done = _run("-f", "-", script=script)
     if done.returncode == 0:
@@ -50,4 +54,9 @@ def _run(*arguments: str, script: str = "") -> subprocess.CompletedProcess[str]:
     program = find()
     if program is None:
         raise FileNotFoundError("nft")
-    return subprocess.run([program, *arguments], check=False, input=script, capture_output=True, text=True, timeout=30)
+    try:
+        return subprocess.run(
+            [program, *arguments], check=False, input=script, capture_output=True, text=True, timeout=_PATIENCE
+        )
+    except subprocess.TimeoutExpired:
+        raise OSError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT), "nft") from None
