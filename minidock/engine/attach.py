@@ -85,7 +85,11 @@ class Waiting:
         task.add_done_callback(self._reading.discard)
 
     async def _read_out(self, client: Client, entries: AsyncIterator[LogEntry], stay: bool) -> None:
-        await answer_taken(client.sock)
+        try:
+            await answer_taken(client.sock)
+        except BaseException:
+            client.sock.close()
+            raise
         if stay and self._monitor:
             self._hand(client, self._monitor)
             return

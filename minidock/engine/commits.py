@@ -58,13 +58,15 @@ class Commits:
         if container.state.alive and not pause:
             yield
             return
-        stopped = container.state.status is Status.RUNNING
-        async with self._roots.still(container):
-            if stopped:
-                self._parts.events.container(container, "pause")
-            yield
-        if stopped:
-            self._parts.events.container(container, "unpause")
+        paused = container.state.status is Status.RUNNING
+        try:
+            async with self._roots.still(container):
+                if paused:
+                    self._parts.events.container(container, "pause")
+                yield
+        finally:
+            if paused:
+                self._parts.events.container(container, "unpause")
 
 
 def _settings(config: Config) -> dict[str, Any]:

@@ -97,11 +97,14 @@ class Containers:
         return {row["id"] for row in self._db.query("SELECT id FROM containers")}
 
     def using_image(self, image: str) -> list[Container]:
-        """Containers made from an image (by its id)."""
-        return [c for c in self._by_id.values() if c.definition.image_id == image]
+        """Containers made from an image (by its id). From any thread."""
+        return [c for c in list(self._by_id.values()) if c.definition.image_id == image]
 
     def users_of(self, image: str) -> list[User]:
-        """The same as rmi has to know them; one whose row can't be read counts as running, so that nothing is lost."""
+        """The same as rmi has to know them; one whose row can't be read counts as running, so that nothing is lost.
+
+        From any thread.
+        """
         rows = self._db.query("SELECT id FROM containers WHERE image = ?", (image,))
         known = {row["id"]: self._by_id.get(row["id"]) for row in rows}
         return [User(id, one.state.up if one else True) for id, one in known.items() if one or id in self.set_aside]

@@ -95,8 +95,7 @@ class Engine:
     async def close(self) -> None:
         """At the daemon's end: containers stay, their monitors keep them."""
         await self._lifecycle.restarts.close()
-        for container in self._parts.containers.all():
-            live = self._parts.containers.live(container)
+        for live in [self._parts.containers.live(container) for container in self._parts.containers.all()]:
             live.waiting.close()
             if live.letting_go:
                 await live.letting_go
@@ -284,6 +283,7 @@ class Engine:
     async def plan(self, request: CreateRequest) -> tuple[tuple[StepReport, ...], tuple[str, ...]]:
         """What a start would do, and the warnings. Nothing is made."""
         parts, ident = self._parts, names.new_id()
+        await self._sources.look(request.host)
         image = parts.images.resolve(request.config.image)
         definition, warnings = create.settled(request, image, ident, parts, self.networks)
         ids = remap.check(definition.host, parts.settings.remap)

@@ -30,7 +30,7 @@ _STREAMS = {"stdout": frames.STDOUT, "stderr": frames.STDERR}
 async def read(path: Path, request: LogRequest, alive: Callable[[], bool]) -> AsyncIterator[LogEntry]:
     """The entries that ``request`` asks for. ``alive`` tells whether more may come, for ``follow``."""
     with _Files(path) as files:
-        skip = _start_of_tail(files.all, request.tail)
+        skip = await asyncio.to_thread(_start_of_tail, files.all, request.tail)  # it may have to read gigabytes
         for file, offset in zip(files.all, skip, strict=True):
             file.seek(offset)
         async for line in _lines(files, request.follow, alive):

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sqlite3
 from collections.abc import Awaitable, Callable
 
 from minidock.engine.config import RestartPolicy
@@ -89,7 +90,7 @@ class Restarts:
         self._start, self._failed = start, failed
         self._timers: dict[str, asyncio.TimerHandle] = {}
         self._tasks: set[asyncio.Task[None]] = set()
-        self._early: dict[str, tuple[Container, float]] | None = {}
+        self._early: dict[str, tuple[Container, float]] | None = {}  # asked for when none is started, None else
 
     def begin(self) -> None:
         """The daemon has found its way: until here nothing is started, lest restore takes it for a leftover."""
@@ -127,7 +128,7 @@ class Restarts:
                 return
             try:
                 await self._start(container, live)
-            except (Error, OSError) as error:
+            except (Error, OSError, sqlite3.Error) as error:
                 log.warning("container %s: its restart failed: %s", container.id[:12], error)
                 await self._failed(container, live, error if isinstance(error, Error) else Error(str(error)))
 
@@ -152,6 +153,7 @@ class Restarts:
 
     async def close(self) -> None:
         """The daemon ends: what waits is left to the next one, a start under way is finished."""
+        self._early = {}  # and so is what ends while we do
         for timer in self._timers.values():
             timer.cancel()
         self._timers.clear()

@@ -57,6 +57,9 @@ async def _ask_again(parts: Parts, lifecycle: Lifecycle, container: Container) -
             await _settle(parts, lifecycle, container)
         except Unavailable:
             continue
+        except (Error, OSError, sqlite3.Error) as error:
+            log.error("container %s: not restored: %s", container.shown, error)
+            return
 
 
 async def _settle(parts: Parts, lifecycle: Lifecycle, container: Container) -> None:

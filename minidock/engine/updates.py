@@ -33,10 +33,10 @@ class Updates:
     async def update(self, reference: str, wish: HostConfig) -> list[str]:
         """Changes what ``wish`` sets; returns the warnings. Raises InvalidArgument, Conflict, NotImplemented."""
         parts, container = self._parts, self._parts.containers.resolve(reference)
-        host = merged(container, wish)
-        create.check_host(host)
-        warnings = parts.cgroups.check(create.limits(host))
-        async with parts.containers.live(container).lock:
+        async with parts.containers.live(container).lock:  # also of the look: two updates at once must both come true
+            host = merged(container, wish)
+            create.check_host(host)
+            warnings = parts.cgroups.check(create.limits(host))
             if container.state.alive:
                 await asyncio.to_thread(parts.cgroups.update, container.id, create.limits(host))
             kept = throttles.without_zeros(host)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 
 import pytest
 
 from minidock.engine.attach import Client, Waiting
+from minidock.engine.requests import LogEntry
 
 
 def client(sock: socket.socket) -> Client:
@@ -59,5 +60,26 @@ def test_a_client_that_sends_and_ends_its_input_is_kept_with_all_it_sent() -> No
         assert ours.fileno() == -1 and theirs.recv(1) == b""
         theirs.close()
         assert open_files() == before
+
+    asyncio.run(scenario())
+
+
+def test_a_client_whose_container_goes_before_the_log_is_read_to_it_is_let_go() -> None:
+    """It has not even taken the answer to its request yet. Seen to fail: its socket stayed open, and it waited."""
+
+    async def nothing() -> AsyncIterator[LogEntry]:
+        return
+        yield
+
+    async def scenario() -> None:
+        ours, theirs = socket.socketpair()
+        with ours, theirs:
+            theirs.send(b"the answer")
+            waiting = Waiting()
+            waiting.read_out(client(theirs), nothing(), stay=True)
+            await asyncio.sleep(0)
+            waiting.close()
+            await settled(lambda: theirs.fileno() < 0)
+            assert ours.recv(100) == b"the answer" and ours.recv(1) == b""
 
     asyncio.run(scenario())

@@ -36,8 +36,8 @@ class Builds:
         self._running: dict[str, Build] = {}
 
     def users_of(self, image: str) -> list[User]:
-        """Who has an image: containers, and builds that are under way, which count as running ones."""
-        building = [User(ident, True) for ident, build in self._running.items() if build.needs(image)]
+        """Who has an image: containers, and builds that are under way, which count as running ones. From any thread."""
+        building = [User(ident, True) for ident, build in list(self._running.items()) if build.needs(image)]
         return self._parts.containers.users_of(image) + building
 
     async def build(self, request: BuildRequest, body: BinaryIO, output: Output, received: Callable[[], None]) -> str:

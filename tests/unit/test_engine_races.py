@@ -1,0 +1,213 @@
+"""What happens at the same time: between two awaits of the loop, in a thread beside it, while the daemon ends.
+
+Each test was seen to fail. With a real daemon: root/test_faults_load.py, root/test_faults_crash.py.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import threading
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from minidock.cgroup.limits import Limits
+from minidock.db import Database
+from minidock.engine import logs, restore
+from minidock.engine.building.builds import Builds
+from minidock.engine.commits import Commits
+from minidock.engine.config import Config, HostConfig, LogConfig, RestartPolicy
+from minidock.engine.containers import Containers
+from minidock.engine.engine import Engine
+from minidock.engine.events import Events
+from minidock.engine.model import Container, Definition, Status
+from minidock.engine.requests import CreateRequest, LogRequest
+from minidock.engine.restarts import Restarts
+from minidock.engine.updates import Updates
+from minidock.wire.errors import Error, NotFound, Unavailable
+
+
+@pytest.fixture
+def containers(tmp_path: Path) -> Containers:
+    return Containers(Database(tmp_path / "db"))
+
+
+def add(containers: Containers, digit: str, image: str = "i", status: Status = Status.RUNNING) -> Container:
+    host = HostConfig(restart_policy=RestartPolicy("always"), log_config=LogConfig("json-file"))
+    one = Container(digit * 64, f"c{digit}", int(digit), Definition(image, Config(), host))
+    containers.add(one)
+    one.state = type(one.state)(status)
+    return one
+
+
+def test_two_updates_at_once_both_come_true(containers: Containers) -> None:
+    """The second one looks at what the first has made of the container, not at what it was when it came."""
+    one = add(containers, "1")
+    told: list[Limits] = []
+    cgroups = SimpleNamespace(check=lambda _: [], update=lambda _, limits: told.append(limits))
+    parts: Any = SimpleNamespace(containers=containers, cgroups=cgroups, events=Events())
+
+    async def scenario() -> None:
+        updates = Updates(parts)
+        await asyncio.gather(
+            updates.update(one.id, HostConfig(memory=1 << 26)), updates.update(one.id, HostConfig(cpu_shares=512))
+        )
+
+    asyncio.run(scenario())
+    assert (one.host.memory, one.host.cpu_shares) == (1 << 26, 512)
+    assert (told[-1].memory, told[-1].cpu_shares) == (1 << 26, 512), "nor does the kernel lose the first"
+
+
+def test_who_uses_an_image_is_told_in_a_thread_while_containers_and_builds_come(containers: Containers) -> None:
+    """`df` and `rmi` ask from threads of their own; the loop goes on making containers meanwhile."""
+    one = add(containers, "1")
+
+    class Definitions:
+        @property
+        def image_id(self) -> str:
+            if len(containers.all()) < 3:
+                add(containers, str(len(containers.all()) + 1), "other")
+            return "i"
+
+    one.definition = Definitions()  # type: ignore[assignment]
+    assert containers.using_image("i") == [one]
+
+    builds = Builds(SimpleNamespace(containers=containers), None, (None, None, None), None)  # type: ignore[arg-type]
+
+    def needs(_: str) -> bool:
+        builds._running[f"{len(builds._running)}"] = SimpleNamespace(needs=lambda _: False)  # type: ignore[assignment]
+        return True
+
+    builds._running["a build"] = SimpleNamespace(needs=needs)  # type: ignore[assignment]
+    assert [user.container for user in builds.users_of("nobody's")] == ["a build"]
+
+
+def test_a_container_that_goes_while_the_daemon_ends_keeps_nothing_from_being_closed(containers: Containers) -> None:
+    first, second = add(containers, "2"), add(containers, "1")
+    closed: list[str] = []
+
+    async def goes() -> None:
+        await asyncio.sleep(0)
+        containers.discard(second)
+
+    async def nothing() -> None:
+        closed.append("refill")
+
+    async def scenario() -> None:
+        containers.live(first).letting_go = asyncio.ensure_future(goes())
+        engine: Any = SimpleNamespace(
+            _lifecycle=SimpleNamespace(restarts=SimpleNamespace(close=lambda: asyncio.sleep(0))),
+            _parts=SimpleNamespace(containers=containers, trash=SimpleNamespace(close=lambda: closed.append("trash"))),
+            endpoints=SimpleNamespace(
+                resolvers=SimpleNamespace(close_all=lambda: None), refill=SimpleNamespace(close=nothing)
+            ),
+        )
+        await Engine.close(engine)
+
+    asyncio.run(scenario())
+    assert closed == ["refill", "trash"]
+
+
+def test_what_ends_while_the_daemon_ends_is_left_to_the_next_one(containers: Containers) -> None:
+    one = add(containers, "1", status=Status.RESTARTING)
+
+    async def start(*_: object) -> None:
+        pass
+
+    async def scenario() -> None:
+        restarts = Restarts(SimpleNamespace(containers=containers), start, start)  # type: ignore[arg-type]
+        restarts.begin()
+        await restarts.close()
+        restarts.after(one, 0)
+        assert not restarts._timers
+
+    asyncio.run(scenario())
+
+
+def test_a_restart_that_fails_in_the_database_is_a_failed_restart(containers: Containers) -> None:
+    """Or the container would be restarting for ever, which nothing but a stop gets it out of."""
+    one, failed = add(containers, "1", status=Status.RESTARTING), asyncio.Event()
+
+    async def start(*_: object) -> None:
+        raise sqlite3.OperationalError("disk I/O error")
+
+    async def note(*_: object) -> None:
+        failed.set()
+
+    async def scenario() -> None:
+        restarts = Restarts(SimpleNamespace(containers=containers), start, note)  # type: ignore[arg-type]
+        restarts.begin()
+        restarts.after(one, 0)
+        await asyncio.wait_for(failed.wait(), 10)
+
+    asyncio.run(scenario())
+
+
+def test_who_is_asked_again_and_can_t_be_restored_is_told_of(
+    containers: Containers, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    one = add(containers, "1")
+
+    async def fails(*_: object) -> None:
+        raise NotFound("its cgroup is gone")
+
+    monkeypatch.setattr(restore, "_PAUSE", 0)
+    monkeypatch.setattr(restore, "_settle", fails)
+    asyncio.run(restore._ask_again(SimpleNamespace(containers=containers), None, one))  # type: ignore[arg-type]
+    assert "its cgroup is gone" in caplog.text
+
+
+def test_the_end_of_a_long_log_is_looked_for_beside_the_loop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A tail of millions of lines reads the whole file, which may be gigabytes."""
+    where: list[threading.Thread] = []
+
+    def look(files: list[object], _: int | None) -> list[int]:
+        where.append(threading.current_thread())
+        return [0] * len(files)
+
+    async def scenario() -> None:
+        async for _ in logs.read(tmp_path / "log", LogRequest(stdout=True, tail=10), lambda: False):
+            pass
+
+    monkeypatch.setattr(logs, "_start_of_tail", look)
+    asyncio.run(scenario())
+    assert where[0] is not threading.main_thread()
+
+
+def test_a_plan_too_looks_at_the_host_s_paths_in_threads_that_may_hang() -> None:
+    """Before anything on the loop does: `--mount` of a path whose server has gone held up all clients."""
+
+    async def hangs(_: HostConfig) -> None:
+        raise Unavailable("no answer")
+
+    engine: Any = SimpleNamespace(_parts=None, _sources=SimpleNamespace(look=hangs))
+    with pytest.raises(Unavailable, match="no answer"):
+        asyncio.run(Engine.plan(engine, CreateRequest(Config(), HostConfig())))
+
+
+def test_a_commit_that_fails_tells_that_the_container_goes_on(containers: Containers) -> None:
+    one, events = add(containers, "1"), Events()
+
+    def fails(*_: object) -> None:
+        raise Error("no space left")
+
+    @asynccontextmanager
+    async def still(_: Container) -> AsyncIterator[None]:
+        yield
+
+    images = SimpleNamespace(of_container=lambda _: None, commit=fails)
+    settings = SimpleNamespace(container_directory=lambda _: Path("/nowhere"))
+    parts: Any = SimpleNamespace(containers=containers, images=images, settings=settings, events=events)
+
+    async def scenario() -> list[str]:
+        with pytest.raises(Error, match="no space left"):
+            await Commits(parts, SimpleNamespace(still=still)).commit(one.id, None, "", "", (), True, {})  # type: ignore[arg-type]
+        told = events.subscribe(since=1)
+        return [(await anext(told)).action for _ in range(2)]
+
+    assert asyncio.run(scenario()) == ["pause", "unpause"]
