@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,16 +16,21 @@ from typing import Any
 
 import pytest
 
+from minidock.build.arguments import Arguments
+from minidock.build.instructions import parse_text
+from minidock.build.settings import Metadata
 from minidock.cgroup.limits import Limits
 from minidock.db import Database
 from minidock.engine import logs, restore
 from minidock.engine.building.builds import Builds
+from minidock.engine.building.stages import Build, State
 from minidock.engine.commits import Commits
 from minidock.engine.config import Config, HostConfig, LogConfig, RestartPolicy
 from minidock.engine.containers import Containers
 from minidock.engine.engine import Engine
 from minidock.engine.events import Events
 from minidock.engine.model import Container, Definition, Status
+from minidock.engine.parts import Parts
 from minidock.engine.requests import CreateRequest, LogRequest
 from minidock.engine.restarts import Restarts
 from minidock.engine.updates import Updates
@@ -211,3 +216,42 @@ def test_a_commit_that_fails_tells_that_the_container_goes_on(containers: Contai
         return [(await anext(told)).action for _ in range(2)]
 
     assert asyncio.run(scenario()) == ["pause", "unpause"]
+
+
+@pytest.mark.parametrize("kind", ["COPY", "RUN"])
+def test_a_build_that_is_cancelled_waits_for_the_layer_that_is_being_made(
+    kind: str, containers: Containers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it is read from is deleted next, and what is gone is left out of it: the cache would keep half a layer."""
+    begun, go, one = threading.Event(), threading.Event(), add(containers, "1")
+
+    def make(*_: object) -> Any:
+        begun.set()
+        go.wait(10)
+
+    @asynccontextmanager
+    async def still(_: Container) -> AsyncIterator[None]:
+        yield
+
+    async def run(_: object, use: Callable[[Container], Awaitable[Any]]) -> Any:
+        return await use(one)
+
+    async def scenario() -> None:
+        parts = Parts(*[None] * 12)  # type: ignore[arg-type]
+        build = Build.__new__(Build)
+        build._parts, build._roots = parts, SimpleNamespace(still=still)  # type: ignore[assignment]
+        build._runner = SimpleNamespace(run=run)  # type: ignore[assignment]
+        build._state = State(SimpleNamespace(diff_ids=()), Metadata({}))  # type: ignore[arg-type]
+        build._arguments = Arguments({}, {})
+        monkeypatch.setattr(build, "_layer_of", make)
+        monkeypatch.setattr(build, "_found", lambda _: asyncio.sleep(0))
+        work = build._made(make) if kind == "COPY" else build._run(parse_text("RUN true"))
+        working = asyncio.ensure_future(work)
+        await asyncio.to_thread(begun.wait, 10)
+        working.cancel()
+        _, still_working = await asyncio.wait([working], timeout=0.1)
+        go.set()
+        await asyncio.wait([working])
+        assert still_working and working.cancelled()
+
+    asyncio.run(scenario())

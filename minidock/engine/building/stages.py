@@ -243,7 +243,13 @@ class Build:
         return found is not None
 
     async def _made(self, make: Callable[[], Image]) -> None:
-        self._take(await asyncio.to_thread(make))
+        self._take(await self._wholly(make))
+
+    async def _wholly(self, make: Callable[[], Image]) -> Image:
+        """To its end: what a layer is read from goes with a build that is cancelled, and what is gone is left out of a
+        layer, which the cache would give to the next build.
+        """
+        return await self._parts.wholly(make)
 
     def _take(self, image: Image) -> None:
         self._kept.add(image.id)
@@ -267,7 +273,7 @@ class Build:
 
         async def use(container: Container) -> Image:
             async with self._roots.still(container):
-                return await asyncio.to_thread(self._layer_of, container, image, wish)
+                return await self._wholly(partial(self._layer_of, container, image, wish))
 
         self._take(await self._runner.run(Command(image, tuple(command), env, tuple(scripts)), use))
 
