@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Generator, Sequence
+from functools import partial
 
 from minidock.engine.parts import Parts
 from minidock.image.model import Auth, Found, Image
@@ -26,7 +27,15 @@ class Distribution:
         for reference in references:
             image = self._images.resolve(reference)
             self._events.publish("image", "save", image.id, {"name": reference})
-        return _read(pieces)
+        return self._read(pieces)
+
+    async def _read(self, pieces: Generator[bytes, None, None]) -> AsyncIterator[bytes]:
+        """Each piece is waited for, since a generator that is at work in a thread can't be closed."""
+        try:
+            while (piece := await self._parts.wholly(partial(next, pieces, None))) is not None:
+                yield piece
+        finally:
+            await asyncio.to_thread(pieces.close)
 
     async def pull_all(self, reference: str, auth: Auth | None, progress: Progress) -> list[Image]:
         """All tags of a repository; ``progress`` is called from another thread."""
@@ -47,11 +56,3 @@ class Distribution:
     async def login(self, server: str, auth: Auth) -> str:
         """Whether a registry takes the credentials; the identity token that it gives for them. Raises Unauthorized."""
         return await self._parts.slowly(lambda: self._images.login(server, auth))
-
-
-async def _read(pieces: Generator[bytes, None, None]) -> AsyncIterator[bytes]:
-    try:
-        while (piece := await asyncio.to_thread(next, pieces, None)) is not None:
-            yield piece
-    finally:
-        await asyncio.to_thread(pieces.close)

@@ -17,6 +17,7 @@ import os
 import select
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 from typing import Any, TypeVar
 
 from minidock.engine import bundle
@@ -108,20 +109,31 @@ class Hold:
         container = self._container
         async with self._parts.containers.live(container).lock:
             self._held[container.id] = self._held.get(container.id, 0) + 1
-            if container.state.status is Status.RUNNING:
-                with suppress(Error, OSError):  # it has just ended
-                    await asyncio.to_thread(self._parts.cgroups.freeze, container.id)
+            try:
+                if container.state.status is Status.RUNNING:
+                    with suppress(Error, OSError):  # it has just ended
+                        await self._parts.wholly(partial(self._parts.cgroups.freeze, container.id))
+            except asyncio.CancelledError:
+                await self._let_go()
+                raise
 
     async def release(self) -> None:
-        """Lets it run on, unless another hold or its user has it stand still."""
+        """Lets it run on, unless another hold or its user has it stand still; one that was removed needs nothing."""
+        if self._parts.containers.get(self._container.id) is None:
+            self._held.pop(self._container.id, None)
+            return
+        async with self._parts.containers.live(self._container).lock:
+            await self._let_go()
+
+    async def _let_go(self) -> None:
+        """With the lock held."""
         container = self._container
-        async with self._parts.containers.live(container).lock:
-            self._held[container.id] -= 1
-            if self._held[container.id] == 0:
-                del self._held[container.id]
-                if container.state.status is Status.RUNNING:
-                    with suppress(Error, OSError):
-                        await asyncio.to_thread(self._parts.cgroups.thaw, container.id)
+        self._held[container.id] -= 1
+        if self._held[container.id] == 0:
+            del self._held[container.id]
+            if container.state.status is Status.RUNNING:
+                with suppress(Error, OSError):
+                    await asyncio.to_thread(self._parts.cgroups.thaw, container.id)
 
 
 class Roots:

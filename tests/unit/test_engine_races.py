@@ -8,8 +8,8 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -27,12 +27,14 @@ from minidock.engine.building.stages import Build, State
 from minidock.engine.commits import Commits
 from minidock.engine.config import Config, HostConfig, LogConfig, RestartPolicy
 from minidock.engine.containers import Containers
+from minidock.engine.distribution import Distribution
 from minidock.engine.engine import Engine
 from minidock.engine.events import Events
 from minidock.engine.model import Container, Definition, Status
 from minidock.engine.parts import Parts
 from minidock.engine.requests import CreateRequest, LogRequest
 from minidock.engine.restarts import Restarts
+from minidock.engine.roots import Hold
 from minidock.engine.updates import Updates
 from minidock.wire.errors import Error, NotFound, Unavailable
 
@@ -253,5 +255,79 @@ def test_a_build_that_is_cancelled_waits_for_the_layer_that_is_being_made(
         go.set()
         await asyncio.wait([working])
         assert still_working and working.cancelled()
+
+    asyncio.run(scenario())
+
+
+def test_who_saves_an_image_and_goes_leaves_nothing_open() -> None:
+    """The archive's generator is at work in a thread when its client hangs up, and holds layers until it is closed."""
+    begun, go, closed = threading.Event(), threading.Event(), threading.Event()
+
+    def pieces() -> Iterator[bytes]:
+        try:
+            begun.set()
+            go.wait(10)
+            yield b""
+        finally:
+            closed.set()
+
+    async def read(archive: AsyncIterator[bytes]) -> None:
+        async with aclosing(archive):  # type: ignore[type-var]
+            await anext(archive)
+
+    async def scenario() -> None:
+        parts = Parts(None, SimpleNamespace(save=lambda _: pieces()), *[None] * 10)  # type: ignore[arg-type]
+        reading = asyncio.ensure_future(read(await Distribution(parts).save([])))
+        await asyncio.to_thread(begun.wait, 10)
+        reading.cancel()
+        await asyncio.sleep(0)
+        go.set()
+        await asyncio.wait([reading])
+        assert reading.cancelled() and closed.is_set()
+
+    asyncio.run(scenario())
+
+
+class Freezer:
+    """A cgroup's, which takes as long as it is let."""
+
+    def __init__(self) -> None:
+        self.begun, self.go, self.frozen = threading.Event(), threading.Event(), False
+
+    def freeze(self, _: str) -> None:
+        self.begun.set()
+        self.go.wait(10)
+        self.frozen = True
+
+    def thaw(self, _: str) -> None:
+        self.frozen = False
+
+
+def test_who_goes_while_a_container_is_being_frozen_leaves_it_running(containers: Containers) -> None:
+    one, freezer, held = add(containers, "1"), Freezer(), dict[str, int]()
+
+    async def scenario() -> None:
+        parts = Parts(None, None, containers, *[None] * 3, freezer, *[None] * 5)  # type: ignore[arg-type]
+        taking = asyncio.ensure_future(Hold(parts, one, held).take())
+        await asyncio.to_thread(freezer.begun.wait, 10)
+        taking.cancel()
+        await asyncio.sleep(0)
+        freezer.go.set()
+        await asyncio.wait([taking])
+        assert taking.cancelled() and not freezer.frozen and not held
+
+    asyncio.run(scenario())
+
+
+def test_a_container_that_was_removed_meanwhile_needs_no_letting_go(containers: Containers) -> None:
+    """`cp` out of a --rm container that ends while it is read: the archive is whole, and no error follows it."""
+    one, held = add(containers, "1", status=Status.EXITED), dict[str, int]()
+
+    async def scenario() -> None:
+        hold = Hold(SimpleNamespace(containers=containers), one, held)  # type: ignore[arg-type]
+        await hold.take()
+        containers.discard(one)
+        await hold.release()
+        assert not held
 
     asyncio.run(scenario())
