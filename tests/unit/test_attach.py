@@ -18,6 +18,7 @@ def client(sock: socket.socket) -> Client:
 
 
 def open_files() -> int:
+    """Fewer than before may be open: the garbage collector closes what other tests left."""
     return len(os.listdir("/proc/self/fd"))
 
 
@@ -40,7 +41,7 @@ def test_clients_that_hang_up_are_let_go(said: bytes) -> None:
                 await asyncio.sleep(0)
                 await asyncio.sleep(0)
             theirs.close()
-        await settled(lambda: open_files() == before)
+        await settled(lambda: open_files() <= before)
 
     asyncio.run(scenario())
 
@@ -59,7 +60,7 @@ def test_a_client_that_sends_and_ends_its_input_is_kept_with_all_it_sent() -> No
         waiting.close()
         assert ours.fileno() == -1 and theirs.recv(1) == b""
         theirs.close()
-        assert open_files() == before
+        assert open_files() <= before
 
     asyncio.run(scenario())
 

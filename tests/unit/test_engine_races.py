@@ -9,7 +9,7 @@ import asyncio
 import sqlite3
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import aclosing, asynccontextmanager
+from contextlib import aclosing, asynccontextmanager, closing
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -40,8 +40,9 @@ from minidock.wire.errors import Error, NotFound, Unavailable
 
 
 @pytest.fixture
-def containers(tmp_path: Path) -> Containers:
-    return Containers(Database(tmp_path / "db"))
+def containers(tmp_path: Path) -> Iterator[Containers]:
+    with closing(Database(tmp_path / "db")) as db:
+        yield Containers(db)
 
 
 def add(containers: Containers, digit: str, image: str = "i", status: Status = Status.RUNNING) -> Container:

@@ -6,6 +6,8 @@ Stood for by a database that refuses to be written, with SQLite's own error. The
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,8 +27,9 @@ from minidock.wire import times
 
 
 @pytest.fixture
-def db(tmp_path: Path) -> Database:
-    return Database(tmp_path / "db")
+def db(tmp_path: Path) -> Iterator[Database]:
+    with closing(Database(tmp_path / "db")) as db:
+        yield db
 
 
 def fill(db: Database) -> None:
