@@ -163,6 +163,7 @@ HOSTILE: dict[str, tuple[bytes, str]] = {
 
 @pytest.mark.parametrize("name", HOSTILE)
 def test_a_bad_archive_is_one_clear_error_and_leaves_nothing(images: Images, name: str) -> None:
+    """CVE-2014-9358. The variants open what is no member, or where a member's link leads, as a path of the host."""
     data, says = HOSTILE[name]
     with pytest.raises(InvalidArgument, match=says) as caught:
         images.load(data)

@@ -91,6 +91,8 @@ def test_half_of_the_detach_keys_is_delivered_at_the_end_of_input(workshop: Work
 
 
 def test_a_stalled_client_is_cut_off_and_the_others_miss_nothing(workshop: Workshop, counted: bytes) -> None:
+    """The variant waits for it for ever, and so does the container."""
+
     async def test() -> None:
         monitor = await workshop.spawn(shell(COUNT))  # with a log nobody would wait: test_monitor_behind.py
         stalled = [attach(monitor, mux=n % 2 == 0) for n in range(5)]
@@ -217,6 +219,8 @@ def test_clients_that_vanish_are_forgotten(workshop: Workshop, pair: Pair) -> No
 
 
 def test_clients_that_left_cost_no_descriptor(workshop: Workshop) -> None:
+    """CVE-2025-64329: each attach left something open in the variant, until there was no more to open."""
+
     async def test() -> None:
         monitor = await workshop.start(plan(monitors.BUSYBOX, "cat"))
         (pid,) = workshop.processes()

@@ -6,6 +6,7 @@ import dataclasses
 import os
 import signal
 import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -137,9 +138,53 @@ def test_the_environment_names_daemon_and_certificates(secured: Secured, remote:
     ],
 )
 def test_tcp_that_nobody_guards_is_refused(secured: Secured, tmp_path: Path, options: list[str], words: str) -> None:
-    certified = secured.client
-    given = [one.replace("CERT", str(certified.certificate)).replace("KEY", str(certified.key)) for one in options]
+    given = _certified(secured, options)
     roots = ["--data-root", str(tmp_path / "data"), "--exec-root", str(tmp_path / "run"), "--bridge", "none"]
     command = [*secured.daemon.netns.enter, str(SCRIPTS / "minidockd"), *roots, *given]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 1 and words in done.stderr and "API listen" not in done.stderr
+
+
+def _certified(secured: Secured, options: list[str]) -> list[str]:
+    certificate, key = str(secured.client.certificate), str(secured.client.key)
+    return [one.replace("CERT", certificate).replace("KEY", key) for one in options]
+
+
+HANDED_OVER = """
+import os, socket, sys
+sock = socket.create_server((sys.argv[1], 0))
+os.dup2(sock.fileno(), 3)
+os.set_inheritable(3, True)
+os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS="1")
+os.execvp(sys.argv[2], sys.argv[2:])
+"""
+
+
+@pytest.mark.parametrize(
+    ("address", "options", "words"),
+    [
+        ("0.0.0.0", ["--allow-insecure-tcp"], "--tlsverify"),
+        ("127.0.0.1", [], "--allow-insecure-tcp"),
+        ("0.0.0.0", ["--tls", "--tlscert=CERT", "--tlskey=KEY"], "--tlsverify"),
+        ("127.0.0.1", ["--allow-insecure-tcp"], ""),
+    ],
+)
+def test_tcp_of_a_socket_unit_is_held_to_the_same_rules(
+    secured: Secured, tmp_path: Path, address: str, options: list[str], words: str
+) -> None:
+    """A socket of systemd's is bound by the time that we see it; the variant serves whoever finds it."""
+    given = _certified(secured, options)
+    roots = ["--data-root", str(tmp_path / "data"), "--exec-root", str(tmp_path / "run"), "--bridge", "none"]
+    opener = [sys.executable, "-c", HANDED_OVER, address]
+    command = [*secured.daemon.netns.enter, *opener, str(SCRIPTS / "minidockd"), *roots, *given]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        said = ""
+        for line in process.stderr:
+            said += line
+            if "API listen on" in line:
+                process.terminate()
+    if words:
+        assert process.returncode == 1 and words in said and "API listen" not in said, said
+    else:
+        assert process.returncode == 0 and f"API listen on tcp://{address}:" in said, said

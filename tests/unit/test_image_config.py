@@ -27,9 +27,12 @@ def test_chain_ids_are_those_of_the_image_spec() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["sha256:" + "a" * 63, "sha256:" + "A" * 64, "sha512:" + "a" * 64, "../../x", "", None, 5]
+    "text",
+    ["sha256:" + "a" * 63, "sha256:" + "A" * 64, "sha512:" + "a" * 64, "../../x", "", None, 5]
+    + ["sha256:" + "a" * 64 + more for more in ("/../../x", "\n", "a")],
 )
 def test_only_a_digest_becomes_a_path(text: object) -> None:
+    """CVE-2024-3727. The variants: no look at the form at all, and one that forgets the text's end."""
     with pytest.raises(InvalidArgument):
         digest.check(text)
 

@@ -356,12 +356,14 @@ def test_a_registry_that_stalls_is_given_up(fake: FakeRegistry, tmp_path: Path, 
 def test_a_wrong_layer_is_refused(
     fake: FakeRegistry, tmp_path: Path, spoil: Callable[[bytes], bytes], says: str
 ) -> None:
+    """The variant keeps what came without a look at its digest."""
     fake.hook = on("/blobs/", Reply(body=spoil(fake.blobs[layer_of(fake).digest])))
     with pytest.raises(ServerError, match=says):
         download(opened(fake), layer_of(fake), tmp_path)
 
 
 def test_a_manifest_must_have_its_digest(fake: FakeRegistry) -> None:
+    """The variant believes the registry."""
     wanted = digest(fake.manifests["x:1"][1])
     other = json.dumps({"schemaVersion": 2}).encode()
     assert got(fake, f"x@{wanted}").digest == wanted
@@ -541,7 +543,10 @@ def test_the_image_for_this_machine_is_chosen() -> None:
 
 
 def test_garbage_for_a_manifest_is_an_error_and_never_another_exception(fake: FakeRegistry) -> None:
-    """CVE-2021-21285: a manifest that ends the daemon. 3000 documents with parts replaced by something else."""
+    """CVE-2021-21285: a manifest that ends the daemon. 3000 documents with parts replaced by something else.
+
+    The variants take a field for text, or for a list, as it comes: a TypeError.
+    """
     documents = [json.loads(fake.manifests["x:1"][1]), {"schemaVersion": 2, "manifests": [entry("amd64")]}]
     odd = [
         None,
