@@ -13,7 +13,9 @@ from collections.abc import Callable
 
 import pytest
 
-from minidock.runtime.monitor import read_exit_record
+from minidock.engine import logs
+from minidock.engine.requests import LogRequest
+from minidock.runtime.monitor import Monitor, read_exit_record
 from tests.support import monitors
 from tests.support.monitors import BIG, COUNT, Workshop, attach, ended, finish, shell, within
 
@@ -92,6 +94,33 @@ def test_rotation(workshop: Workshop, counted: bytes) -> None:
     assert all(1 << 20 <= path.stat().st_size < (1 << 20) + 200 for path in files)
     data = b"".join(path.read_bytes() for path in [*files, workshop.log])
     assert "".join(json.loads(line)["log"] for line in data.splitlines()).encode() == counted
+
+
+@pytest.mark.parametrize("files", [2, 3, 5])
+def test_a_log_that_is_rotated_all_the_time_is_followed(workshop: Workshop, files: int) -> None:
+    """As by `logs -f`: no line twice, none torn, none before an older one, and all that is on disk in the end.
+
+    Seen to fail where the daemon walks through the log's names once: out of order.
+    """
+    request = LogRequest(stdout=True, stderr=True, follow=True)
+
+    async def follow(monitor: Monitor) -> list[int]:
+        lines = logs.read(workshop.log, request, lambda: not monitor.exited.done())
+        return [int(entry.data) async for entry in lines]
+
+    async def test() -> None:
+        monitor = await workshop.spawn(shell("seq 1 60000", log=workshop.log, size=1 << 13, files=files))
+        followers = asyncio.gather(*(follow(monitor) for _ in range(2)))
+        await within(monitor.start())
+        seen = await within(followers, 60)
+        ended(monitor)
+        names = [workshop.log.with_name(f"{workshop.log.name}.{number}") for number in range(files - 1, 0, -1)]
+        text = "".join(path.read_text() for path in [*names, workshop.log])
+        left = [int(json.loads(line)["log"]) for line in text.splitlines()]
+        for numbers in seen:
+            assert numbers == sorted(set(numbers)) and numbers[-len(left) :] == left
+
+    workshop.run(test)
 
 
 def test_output_is_complete_before_the_exit_is_told(workshop: Workshop) -> None:
