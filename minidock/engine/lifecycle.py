@@ -80,7 +80,7 @@ class Lifecycle:
         async with AsyncExitStack() as undo, AsyncExitStack() as fds_of_start:
             parts.cgroups.place(container.id, container.host.cgroup_parent)
             cgroup, _ = parts.cgroups.create(container.id, create.limits(container.host))
-            undo.push_async_callback(asyncio.to_thread, parts.cgroups.remove, container.id)
+            undo.push_async_callback(asyncio.to_thread, self._undo_cgroup, container)
             user = await remap.namespace(container, parts.containers, settings.remap, fds_of_start)
             joined = await self._endpoints.join(container, undo, fds_of_start, user.fd if user else None)
             if links.DEFAULT in joined.endpoints:
@@ -119,6 +119,13 @@ class Lifecycle:
             self._running(container, live, monitor, joined.endpoints)
             self.starts.put(container.id, reports.write(directory, plan, results))
             undo.pop_all()
+
+    def _undo_cgroup(self, container: Container) -> None:
+        """What failed is the news, not that a process hangs in a step that no signal ends, and keeps its cgroup."""
+        try:
+            self._parts.cgroups.remove(container.id)
+        except Error as error:
+            log.error("container %s: of a start that failed there is left: %s", container.shown, error)
 
     def _host_gateway(self) -> str:
         """What ``--add-host NAME:host-gateway`` means: the host as containers reach it."""

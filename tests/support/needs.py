@@ -133,6 +133,12 @@ def _apparmor() -> str | None:
     return None if Path("/sys/kernel/security/apparmor/profiles").exists() else "no AppArmor in this kernel"
 
 
+def _fuse() -> str | None:
+    script = "exec 3<>/dev/fuse; mkdir m; mount -i -t fuse -o fd=3,rootmode=40000,user_id=0,group_id=0 none m"
+    lacks = in_namespace("-m", script)
+    return lacks and f"no FUSE here: {lacks}"
+
+
 def cgroup2_mount() -> Path | None:
     """Where cgroup v2 is mounted: alone at /sys/fs/cgroup, or beside v1 (hybrid)."""
     for line in Path("/proc/self/mountinfo").read_text().splitlines():
@@ -169,6 +175,7 @@ NEEDS: dict[str, tuple[str, Callable[[], str | None]]] = {
     "macvlan": ("macvlan interfaces in a network namespace, as root", _macvlan),
     "bridge": ("bridges, veth pairs and nftables in a network namespace, as root", _bridge),
     "cgroup2": ("a writable cgroup v2 tree, with or without controllers", _cgroup2),
+    "fuse": ("FUSE, as root", _fuse),
     "docker_cli": ("the real docker CLI", _program("docker")),
     "docker_cli_28": ("the real docker CLI of version 28", _program_of("docker", "28")),
     "docker_cli_20": ("the real docker CLI of version 20.10, as in Debian 12", _program_of("docker", "20.10")),
