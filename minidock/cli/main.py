@@ -80,6 +80,7 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
     "How it works": {
         "plan": ("plan", "Show the kernel steps that a start would take"),
         "doctor": ("doctor", "Check what this machine offers to containers"),
+        "help": ("help", "Show the page of a command"),
         "completion": ("completion", "Print the completion script for bash, zsh or fish"),
         "version": ("system", "Show the versions of client and daemon"),
         "info": ("system", "Display system-wide information"),

@@ -21,7 +21,7 @@ from minidock.engine.model import MountPoint
 from minidock.engine.volumes import check_name
 from minidock.runtime.spec import Bind, Filesystem
 from minidock.wire import units
-from minidock.wire.errors import InvalidArgument, NotFound
+from minidock.wire.errors import InvalidArgument, NotFound, ServerError
 
 PROPAGATION = ("private", "rprivate", "slave", "rslave", "shared", "rshared")
 _IGNORED_MODES = ("rw", "z", "Z", "cached", "delegated", "consistent", "nocopy")
@@ -170,7 +170,11 @@ def make_missing_sources(host: HostConfig) -> None:
     wanted += [m.source for m in host.mounts or () if m.bind_options and m.bind_options.create_mountpoint]
     for source in wanted:
         if source.startswith("/") and not os.path.lexists(source):
-            os.makedirs(source, exist_ok=True)
+            try:
+                os.makedirs(source, exist_ok=True)
+            except OSError as error:
+                reason = f"mkdir {error.filename}: {(error.strerror or str(error)).lower()}"
+                raise ServerError(f"error while creating mount source path '{source}': {reason}") from error
 
 
 def _tmpfs(host: HostConfig) -> Iterator[tuple[str, str]]:

@@ -48,7 +48,8 @@ def check_name(name: str) -> str:
     """Returns a container's name without the leading slash. Raises InvalidArgument with Docker's text."""
     bare = name.removeprefix("/")
     if not NAME.fullmatch(bare) or len(bare) > MAX_NAME:
-        raise InvalidArgument(f"Invalid container name ({name}), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed")
+        hint = "two characters at least" if len(bare) == 1 else ""
+        raise InvalidArgument(f"Invalid container name ({name}), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed", hint)
     if _LIKE_AN_ID.fullmatch(bare):
         raise InvalidArgument(f"Invalid container name ({name}): it reads like an id", "add a letter past f, or a dash")
     return bare

@@ -38,7 +38,7 @@ def pki(tmp_path_factory: pytest.TempPathFactory) -> Pki:
     return {
         "daemon": ours.sign("daemon"),
         "client": ours.sign("client"),
-        "expired": ours.sign("expired", days=-1),
+        "expired": ours.sign("expired", days=0),
         "elsewhere": ours.sign("elsewhere", names="DNS:other.example"),
         # it trusts our authority, and is trusted by another one only
         "foreign": dataclasses.replace(stranger, authority=ours.certificate),

@@ -41,7 +41,7 @@ class Authority:
         )
 
     def sign(self, name: str, days: int = 2, names: str = SERVER_NAMES) -> Certified:
-        """A certificate for `name`; with a negative number of `days` one that has expired."""
+        """A certificate for `name`; 0 `days`: one that has expired already (openssl 3.5 makes no negative ones)."""
         request, certificate, key = (self._folder / f"{name}{end}" for end in (".csr", ".pem", "-key.pem"))
         extensions = self._folder / f"{name}.ext"
         extensions.write_text(f"subjectAltName={names}\n")

@@ -103,7 +103,7 @@ def test_what_ps_asks_for(fake: FakeDaemon, minidock: Minidock, args: list[str],
     ("args", "code", "complaint"),
     [
         (["extra"], 1, "'minidock ps' accepts no arguments; see 'minidock ps --help'"),
-        (["--foo"], 125, "unknown flag: --foo; see 'minidock ps --help'"),
+        (["--foo"], 125, "unknown flag: --foo; hint: did you mean --format? see 'minidock ps --help'"),
         (["-x"], 125, "unknown shorthand flag: -x; see 'minidock ps --help'"),
         (["-n"], 125, "flag needs an argument: -n; see 'minidock ps --help'"),
         (["-n", "x"], 125, "invalid argument for \"-n, --last\" flag: 'x' is not a valid integer"),

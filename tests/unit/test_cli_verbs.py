@@ -101,9 +101,16 @@ def test_wrong_numbers_of_arguments(fake: FakeDaemon, minidock: Minidock, args: 
     assert words in result.stderr and "--help'" in result.stderr
 
 
+@pytest.mark.parametrize("words", [[], ["run"], ["network"], ["network", "create"], ["container", "ls"]])
+def test_help_is_a_command_too(minidock: Minidock, words: list[str]) -> None:
+    page = minidock(*words, "--help").stdout
+    assert page and minidock("help", *words).stdout == page
+
+
 @pytest.mark.parametrize(
     ("args", "words"),
     [
+        (["help", "rnu"], "unknown command: rnu; hint: did you mean run? see 'minidock --help'"),
         (["rnu", "alpine"], "unknown command: rnu; hint: did you mean run? see 'minidock --help'"),
         (
             ["volume", "lss"],

@@ -9,7 +9,7 @@ import pytest
 from minidock.engine import mounts
 from minidock.engine.config import BindOptions, Config, HostConfig, Mount, TmpfsOptions
 from minidock.engine.model import MountPoint
-from minidock.wire.errors import InvalidArgument
+from minidock.wire.errors import InvalidArgument, ServerError
 
 
 def points(*binds: str, config: Config | None = None, more: tuple[Mount, ...] = ()) -> tuple[MountPoint, ...]:
@@ -62,6 +62,12 @@ def test_mount_refuses_a_source_that_is_not_there(tmp_path: Path) -> None:
 def test_v_makes_a_source_that_is_not_there(tmp_path: Path) -> None:
     mounts.make_missing_sources(HostConfig(binds=(f"{tmp_path}/a/b:/x", "named:/y")))
     assert (tmp_path / "a/b").is_dir() and list(tmp_path.iterdir()) == [tmp_path / "a"]
+
+
+def test_a_source_that_can_not_be_made_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(ServerError, match=f"creating mount source path '{tmp_path}/file/x': mkdir .*: not a directory"):
+        mounts.make_missing_sources(HostConfig(binds=(f"{tmp_path}/file/x:/x",)))
 
 
 def test_tmpfs_in_both_spellings() -> None:
