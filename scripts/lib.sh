@@ -137,7 +137,8 @@ import gc
 import sys
 
 gc.disable()  # main() switches it on
-sys.path[:1] = {list(dict.fromkeys(homes))}
+sys.path[:1] = []
+sys.path += {list(dict.fromkeys(homes))}
 from minidock.cli.main import main
 
 main()""")

@@ -22,7 +22,7 @@ from pathlib import Path
 
 from minidock.linux.reason import reason
 from minidock.wire.errors import InvalidArgument, Unavailable
-from minidock.wire.names import ID
+from minidock.wire.names import is_id
 
 CONTROLLERS = ("cpuset", "cpu", "io", "memory", "pids")
 """What is handed down to containers, where the machine has it."""
@@ -65,7 +65,7 @@ def resolve(parent: str, base: Path, mount: Path) -> Path:
     directory = (mount if parent.startswith("/") else base).joinpath(*parts)
     if directory.is_relative_to(base):
         below = directory.relative_to(base).parts
-        if any(ID.fullmatch(part) for part in below) or below[:1] in [(name,) for name in OURS]:
+        if any(is_id(part) for part in below) or below[:1] in [(name,) for name in OURS]:
             raise InvalidArgument(f"invalid cgroup parent {parent!r}: it is not for containers", "choose another name")
     return directory
 
@@ -103,6 +103,6 @@ def groups(base: Path) -> Iterator[Path]:
     with contextlib.suppress(FileNotFoundError), os.scandir(base) as entries:  # it may go as we look
         found = [Path(entry.path) for entry in entries if entry.is_dir(follow_symlinks=False)]
     for path in found:
-        if not ID.fullmatch(path.name) and path.name not in OURS:
+        if not is_id(path.name) and path.name not in OURS:
             yield from groups(path)
             yield path

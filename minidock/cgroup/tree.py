@@ -40,7 +40,7 @@ from minidock.wire.errors import (
     ServerError,
     Unavailable,
 )
-from minidock.wire.names import ID
+from minidock.wire.names import is_id
 
 FREEZE_TIME = 10.0
 """Seconds: a process in uninterruptible sleep (a hung network file system) can't be frozen."""
@@ -101,7 +101,7 @@ class CgroupTree:
 
     def path(self, container_id: str, parent: str = "") -> Path:
         """The directory of a container's cgroup, whether or not it exists; ``parent``: of one that nobody placed."""
-        if not ID.fullmatch(container_id):
+        if not is_id(container_id):
             raise InvalidArgument(f"invalid container id {container_id!r}")
         if parent:
             return parents.resolve(parent, self.base, self.mount.mount) / container_id
@@ -273,9 +273,9 @@ class CgroupTree:
         """The ids that have a cgroup, whether or not anyone knows them. (Last, for its name hides the type's.)"""
         for group in parents.groups(self.base):
             with contextlib.suppress(FileNotFoundError):
-                self._parents |= {name: group for name in os.listdir(group) if ID.fullmatch(name)}
+                self._parents |= {name: group for name in os.listdir(group) if is_id(name)}
         apart = {ident for ident, parent in self._parents.copy().items() if (parent / ident).exists()}
-        return apart | {entry.name for entry in os.scandir(self.base) if ID.fullmatch(entry.name)}
+        return apart | {entry.name for entry in os.scandir(self.base) if is_id(entry.name)}
 
 
 @contextlib.contextmanager

@@ -16,7 +16,18 @@ from typing import Any, NoReturn
 
 import click
 
-from minidock.cli.verb import BAD_FLAG, Failed, Verb, argument_count, flag, print_help, tell, unknown_command, value
+from minidock.cli.verb import (
+    BAD_FLAG,
+    Failed,
+    Verb,
+    argument_count,
+    flag,
+    print_help,
+    spell_out,
+    tell,
+    unknown_command,
+    value,
+)
 from minidock.client.client import Client
 from minidock.client.endpoint import DEFAULT_HOST, choose
 from minidock.wire.errors import Error
@@ -94,6 +105,10 @@ class App(click.Group):
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(_MODULES)
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """As a verb's; besides, click would look for flags that are spelled like `-H`, which takes it milliseconds."""
+        return super().parse_args(ctx, spell_out(args, self.params, interspersed=False))
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         module = _MODULES.get(cmd_name)

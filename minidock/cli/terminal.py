@@ -10,8 +10,6 @@ from __future__ import annotations
 import os
 import signal
 import sys
-import termios
-import tty
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType, TracebackType
@@ -68,6 +66,9 @@ def detach_sequence(text: str) -> bytes:
 @contextmanager
 def raw(fd: int = 0) -> Iterator[None]:
     """The terminal in raw mode for the time of the block."""
+    import termios  # needed by few
+    import tty
+
     before = termios.tcgetattr(fd)
     try:
         tty.setraw(fd, termios.TCSANOW)

@@ -14,7 +14,6 @@ from _socket import AF_INET, AF_INET6, inet_pton
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from minidock.wire.devices import parse_device
 from minidock.wire.errors import InvalidArgument
 from minidock.wire.units import parse_bytes
 
@@ -24,7 +23,7 @@ _ULIMITS = frozenset(
     "as core cpu data fsize locks memlock msgqueue nice nofile nproc rss rtprio rttime sigpending stack".split()
 )
 _PROPAGATIONS = frozenset(("private", "rprivate", "slave", "rslave", "shared", "rshared"))
-_DEVICE_RULE = re.compile(r"[acb] (\d+|\*):(\d+|\*) [rwm]{1,3}", re.ASCII)
+_DEVICE_RULE = r"[acb] ([0-9]+|\*):([0-9]+|\*) [rwm]{1,3}"
 _TRUE = frozenset(("1", "t", "T", "true", "TRUE", "True", ""))
 _FALSE = frozenset(("0", "f", "F", "false", "FALSE", "False"))
 
@@ -286,6 +285,8 @@ def capability(text: str) -> str:
 
 def device(text: str) -> Json:
     """``/dev/fuse``, ``/dev/sda:/dev/xvda:r``: an entry for Devices."""
+    from minidock.wire.devices import parse_device  # dataclasses, for those who need them
+
     found = parse_device(text)
     return {"PathOnHost": found.source, "PathInContainer": found.target, "CgroupPermissions": found.access}
 
@@ -319,7 +320,7 @@ def rate_in_bytes(text: str) -> Json:
 
 def device_rule(text: str) -> str:
     """``c 188:* rwm``, in docker's words where it is not; the daemon judges the numbers."""
-    if not _DEVICE_RULE.fullmatch(text):
+    if not re.fullmatch(_DEVICE_RULE, text):
         raise InvalidArgument(f"invalid device cgroup format '{text}'", 'write TYPE MAJOR:MINOR ACCESS, "c 188:* rwm"')
     return text
 

@@ -141,10 +141,9 @@ class Verb(click.Command):
         return [item for item in super().shell_complete(ctx, incomplete) if item.value not in hidden]
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        options = [parameter for parameter in self.params if isinstance(parameter, click.Option)]
         ctx.allow_extra_args = True
         try:
-            super().parse_args(ctx, spell_out(args, options, ctx.allow_interspersed_args))
+            super().parse_args(ctx, spell_out(args, self.params, ctx.allow_interspersed_args))
         except click.UsageError as error:
             error.ctx = error.ctx or ctx
             raise
@@ -216,12 +215,13 @@ def argument_count(command: click.Command) -> str:
     return f"requires {amount}{number} argument{'s' * (number != 1)}"
 
 
-def spell_out(args: Sequence[str], options: Sequence[click.Option], interspersed: bool) -> list[str]:
+def spell_out(args: Sequence[str], parameters: Sequence[click.Parameter], interspersed: bool) -> list[str]:
     """The flags in the one spelling that click knows, of the many that docker's parser takes.
 
     ``--rm=false`` → ``--no-rm``; ``-e=A=b`` → ``--env=A=b``; ``-it`` → ``--interactive --tty``, since click takes a
     short one for a long one first, and looks for others like it. Arguments stay, and all that follows ``--``.
     """
+    options = [parameter for parameter in parameters if isinstance(parameter, click.Option)]
     switches = {name: option for option in options if option.is_flag for name in option.opts}
     longs = {name: long for option in options for long in option.opts if long[:2] == "--" for name in option.opts}
     spelled, rest = [], list(args)

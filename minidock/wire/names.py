@@ -1,6 +1,7 @@
 """Ids and names: what is allowed, how ids are shortened, and random names as ``docker run`` gives them.
 
-An id is 64 hexadecimal digits; people use the first 12. A name must not be mistaken for an id.
+An id is 64 hexadecimal digits; people use the first 12. A name must not be mistaken for an id. Expressions are compiled
+when first used, not at import, here and in all of wire/: the client needs few of them, and waits for each.
 """
 
 from __future__ import annotations
@@ -11,10 +12,10 @@ from collections.abc import Iterable
 
 from minidock.wire.errors import InvalidArgument
 
-NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]+", re.ASCII)
-ID = re.compile(r"[0-9a-f]{64}", re.ASCII)
-_LIKE_AN_ID = re.compile(r"[0-9a-f]{64}|[0-9a-f]{12}", re.ASCII)
-MAX_NAME = 255
+_NAME = r"[a-zA-Z0-9][a-zA-Z0-9_.-]+"
+_ID = r"[0-9a-f]{64}"
+_LIKE_AN_ID = r"[0-9a-f]{64}|[0-9a-f]{12}"
+_LONGEST = 255
 
 _ADJECTIVES = (
     "able airy amber bold brave bright brisk calm clear clever cosy crisp daring deft eager early easy fair fancy "
@@ -39,6 +40,11 @@ def new_id() -> str:
             return ident
 
 
+def is_id(text: str) -> bool:
+    """Whether it reads as a whole id."""
+    return re.fullmatch(_ID, text) is not None
+
+
 def short_id(ident: str) -> str:
     """The first 12 digits, without the ``sha256:`` of an image id."""
     return ident.removeprefix("sha256:")[:12]
@@ -47,10 +53,10 @@ def short_id(ident: str) -> str:
 def check_name(name: str) -> str:
     """Returns a container's name without the leading slash. Raises InvalidArgument with Docker's text."""
     bare = name.removeprefix("/")
-    if not NAME.fullmatch(bare) or len(bare) > MAX_NAME:
+    if not re.fullmatch(_NAME, bare) or len(bare) > _LONGEST:
         hint = "two characters at least" if len(bare) == 1 else ""
         raise InvalidArgument(f"Invalid container name ({name}), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed", hint)
-    if _LIKE_AN_ID.fullmatch(bare):
+    if re.fullmatch(_LIKE_AN_ID, bare):
         raise InvalidArgument(f"Invalid container name ({name}): it reads like an id", "add a letter past f, or a dash")
     return bare
 

@@ -16,12 +16,11 @@ from minidock.wire.errors import InvalidArgument
 NEVER = "0001-01-01T00:00:00Z"
 SECOND = 1_000_000_000
 _UNITS = {"ns": 1, "us": 1_000, "µs": 1_000, "ms": 1_000_000, "s": SECOND, "m": 60 * SECOND, "h": 3600 * SECOND}
-_DURATION = re.compile(r"(?:\d+(?:\.\d+)?(?:ns|us|µs|ms|s|m|h))+", re.ASCII)
-_DURATION_PART = re.compile(r"(\d+(?:\.\d+)?)(ns|us|µs|ms|s|m|h)", re.ASCII)
-_SECONDS = re.compile(r"(\d{1,12})(?:\.(\d{1,9}))?", re.ASCII)
-_RFC3339 = re.compile(
-    r"(\d{4}-\d\d-\d\d)(?:[Tt ](\d\d:\d\d(?::\d\d)?)(?:\.(\d{1,9})\d*)?)?([Zz]|[+-]\d\d:\d\d)?", re.ASCII
-)
+# Expressions with re.ASCII, so that a digit is one of ten; compiled when first used.
+_DURATION = r"(?:\d+(?:\.\d+)?(?:ns|us|µs|ms|s|m|h))+"
+_DURATION_PART = r"(\d+(?:\.\d+)?)(ns|us|µs|ms|s|m|h)"
+_SECONDS = r"(\d{1,12})(?:\.(\d{1,9}))?"
+_RFC3339 = r"(\d{4}-\d\d-\d\d)(?:[Tt ](\d\d:\d\d(?::\d\d)?)(?:\.(\d{1,9})\d*)?)?([Zz]|[+-]\d\d:\d\d)?"
 
 
 def now() -> int:
@@ -43,7 +42,7 @@ def parse_rfc3339(text: str) -> int:
     """The opposite. Raises InvalidArgument. A date alone, or a time without a zone, counts as UTC."""
     if text in ("", NEVER):
         return 0
-    found = _RFC3339.fullmatch(text)
+    found = re.fullmatch(_RFC3339, text, re.ASCII)
     if not found:
         raise InvalidArgument(f"invalid time: {text!r}", "give RFC 3339 such as 2026-01-31T10:00:00Z, or Unix seconds")
     date, clock, fraction, zone = found.groups()
@@ -59,17 +58,17 @@ def parse_duration(text: str) -> int:
     """A Go duration (``1h30m``, ``1.5s``, ``10ms``) → nanoseconds. Raises InvalidArgument."""
     if text == "0":
         return 0
-    if not _DURATION.fullmatch(text):
+    if not re.fullmatch(_DURATION, text, re.ASCII):
         raise InvalidArgument(f"invalid duration: {text!r}", "give numbers with units, such as 1m30s or 500ms")
-    return sum(int(float(amount) * _UNITS[unit]) for amount, unit in _DURATION_PART.findall(text))
+    return sum(int(float(amount) * _UNITS[unit]) for amount, unit in re.findall(_DURATION_PART, text, re.ASCII))
 
 
 def parse_query_time(text: str) -> int:
     """``since`` and ``until``: Unix seconds with or without a fraction, RFC 3339, or a duration back from now."""
-    seconds = _SECONDS.fullmatch(text)
+    seconds = re.fullmatch(_SECONDS, text, re.ASCII)
     if seconds:
         return int(seconds[1]) * SECOND + int((seconds[2] or "").ljust(9, "0"))
-    if _DURATION.fullmatch(text):
+    if re.fullmatch(_DURATION, text, re.ASCII):
         return now() - parse_duration(text)
     return parse_rfc3339(text)
 

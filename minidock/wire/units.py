@@ -10,7 +10,7 @@ import re
 
 from minidock.wire.errors import InvalidArgument
 
-_SIZE = re.compile(r"(\d+(?:\.\d+)?) ?([kmgtp]?)i?b?", re.ASCII | re.IGNORECASE)
+_SIZE = r"([0-9]+(?:\.[0-9]+)?) ?([kKmMgGtTpP]?)[iI]?[bB]?"
 _POWERS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4, "p": 5}
 _DECIMAL = ("B", "kB", "MB", "GB", "TB", "PB")
 _BINARY = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
@@ -18,7 +18,7 @@ _BINARY = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
 
 def parse_bytes(text: str) -> int:
     """``512``, ``32m``, ``1.5g``, ``64MiB`` → bytes. Raises InvalidArgument."""
-    found = _SIZE.fullmatch(text.strip())
+    found = re.fullmatch(_SIZE, text.strip())
     if not found or len(text) > 32:
         raise InvalidArgument(f"invalid size: {text!r}", "give a number with a unit of b, k, m, g or t, such as 64m")
     return int(float(found[1]) * 1024 ** _POWERS[found[2].lower()])

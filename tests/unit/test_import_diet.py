@@ -43,6 +43,9 @@ NEVER = (
         "subprocess",
     ),
     *("site", "rich", "pkg_resources", "importlib.metadata", "unittest", "logging"),
+    # what click imports, or would for a flag that it takes for misspelt, and cli/__init__.py keeps away
+    *("inspect", "uuid", "platform", "datetime", "threading", "gettext", "locale", "difflib"),
+    *("dataclasses", "tty", "termios", "socket", "urllib.parse", "pathlib", "random"),
 )
 COMMANDS = (["--help"], ["--version"], ["ps"], ["run", "--rm", "alpine", "true"], ["exec", "c", "true"], ["images"])
 
