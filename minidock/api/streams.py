@@ -17,7 +17,6 @@ from minidock.api.hijack import stream_type
 from minidock.api.render import system as render
 from minidock.api.request import Request
 from minidock.api.response import Answer, dump
-from minidock.api.websocket import Handover
 from minidock.engine.requests import AttachRequest, Event, LogEntry, LogRequest
 from minidock.wire import detach, frames, times
 from minidock.wire.errors import InvalidArgument
@@ -39,6 +38,8 @@ async def attach(engine: Engine, request: Request) -> None:
 
 async def attach_websocket(engine: Engine, request: Request) -> None:
     """GET /containers/{c}/attach/ws; before API 1.42 all streams, whatever was asked for"""
+    from minidock.api.websocket import Handover  # wsproto: 1 MB, for those who need it
+
     wanted = replace(_attach_request(engine, request), raw=True)
     if request.version < (1, 42):
         wanted = replace(wanted, stdin=True, stdout=True, stderr=True)

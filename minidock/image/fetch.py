@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import posixpath
 from dataclasses import dataclass
-from email.utils import parsedate_to_datetime
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from minidock.image.http import Timing, Transport
 from minidock.wire.errors import InvalidArgument, ServerError
 
 MAX_BYTES = 16 << 30
@@ -37,6 +35,8 @@ def file_name(url: str) -> str:
 
 def fetch(url: str, path: Path) -> Fetched:
     """Writes what is there into a new file (0600). Raises InvalidArgument for an answer other than 200, ServerError."""
+    from minidock.image.http import Timing, Transport  # urllib3: 6 MB, for those who need it
+
     transport = Transport(verify=True, timing=Timing())
     try:
         response = transport.request("GET", url, {})
@@ -59,6 +59,8 @@ def fetch(url: str, path: Path) -> Fetched:
 
 
 def _seconds(text: str) -> int:
+    from email.utils import parsedate_to_datetime
+
     try:
         return max(int(parsedate_to_datetime(text).timestamp()), 0)
     except (ValueError, TypeError, OverflowError):

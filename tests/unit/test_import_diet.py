@@ -1,8 +1,8 @@
-"""The client's import diet: what `minidock` may not import on its way to the first request.
+"""The import diets: what `minidock` may not import on its way to the first request, and `minidockd` not at its start.
 
 The client's imports are the largest single cost of `minidock run`, so what it pulls in is held to a list, measured by
 the interpreter's own account (-X importtime, by its environment variable) of the installed command. Times are not
-asserted: on a loaded machine they mean nothing. See:
+asserted: on a loaded machine they mean nothing. The daemon's are memory that it holds for ever. See:
 https://docs.python.org/3/using/cmdline.html#cmdoption-X
 """
 
@@ -47,12 +47,17 @@ NEVER = (
     *("inspect", "uuid", "platform", "datetime", "threading", "gettext", "locale", "difflib"),
     *("dataclasses", "tty", "termios", "socket", "urllib.parse", "pathlib", "random"),
 )
+# Of the daemon: what pulls, fetches and unpacks zstd, what few attach by, and the face of pyroute2 with all it has.
+DAEMON_NEVER = ("urllib3", "http.client", "email", "wsproto", "zstandard", "minidock.image.pull", "pyroute2.iproute")
 COMMANDS = (["--help"], ["--version"], ["ps"], ["run", "--rm", "alpine", "true"], ["exec", "c", "true"], ["images"])
 
 
 def imported(*arguments: str) -> set[str]:
     """Modules imported by one run of the client, against a socket on which nobody answers."""
-    command = [str(MINIDOCK), "-H", "unix:///nowhere.sock", *arguments]
+    return _imported([str(MINIDOCK), "-H", "unix:///nowhere.sock", *arguments])
+
+
+def _imported(command: list[str]) -> set[str]:
     environment = {**os.environ, "PYTHONPROFILEIMPORTTIME": "1"}
     done = subprocess.run(
         command, env=environment, capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False
@@ -61,8 +66,8 @@ def imported(*arguments: str) -> set[str]:
     return {line.rpartition("|")[2].strip() for line in lines}
 
 
-def on_the_list(modules: set[str]) -> list[str]:
-    return sorted(name for name in modules if any(f"{name}.".startswith(f"{banned}.") for banned in NEVER))
+def on_the_list(modules: set[str], never: tuple[str, ...] = NEVER) -> list[str]:
+    return sorted(name for name in modules if any(f"{name}.".startswith(f"{banned}.") for banned in never))
 
 
 @pytest.mark.parametrize("arguments", COMMANDS, ids=lambda arguments: arguments[0])
@@ -77,6 +82,12 @@ def test_a_command_does_not_load_the_others() -> None:
     loaded = imported("ps") & there
     assert loaded, "the client did not start"
     assert len(loaded) <= len(there) / 2, f"minidock ps loads {sorted(loaded)}"
+
+
+def test_the_daemon_keeps_its_diet() -> None:
+    modules = _imported([f"{MINIDOCK}d", "--version"])
+    assert "minidock.engine.engine" in modules, "the daemon did not start"
+    assert not on_the_list(modules, DAEMON_NEVER)
 
 
 def test_the_diet_can_fail() -> None:
