@@ -40,6 +40,8 @@ struct walk {
     bool root_detached; /* root_fd is a mount that is attached nowhere yet; `userns` does it */
     bool root_readonly; /* `rootfs` asked for it; pivot_root does it */
     bool pivoted;       /* host paths are out of reach */
+    /* The AppArmor profile that execve will bring; NULL: none. */
+    const char *apparmor;
 };
 
 /* Walks steps [from, to). Stops at the first that fails, notes it in the shared page, returns -1. */
@@ -75,6 +77,9 @@ int parse_extra_fd(struct walk *w, const struct plan_field *f, int *fd);
 
 /* Parses a list such as "mnt,pid" into CLONE_NEW* flags. */
 int parse_namespaces(struct walk *w, const struct plan_field *f, uint64_t *flags);
+
+/* Takes on the profile of the `apparmor` step now, where there was one, instead of at execve. */
+void confine_now(struct walk *w);
 
 /* Makes the fork of the `init` step the reaper; does not return. */
 _Noreturn void reaper_run(pid_t child);

@@ -115,8 +115,10 @@ int step_init(struct walk *w, const struct plan_step *s)
     pid_t child = fork();
     if (child < 0)
         return step_errno(w, "fork");
-    if (child > 0)
+    if (child > 0) {
+        confine_now(w);
         reaper_run(child);
+    }
     prctl(PR_SET_PDEATHSIG, SIGKILL); /* fork clears it */
     int r = lead_group(w);
     sigprocmask(SIG_SETMASK, &before, NULL);

@@ -1,4 +1,4 @@
-/* steps_proc.c: settings that are written to /proc: sysctls and the OOM score.
+/* steps_proc.c: settings that are written to /proc: sysctls, the OOM score, the AppArmor profile.
  *
  * A write to /proc is a write to the kernel, so it matters which file gets it. An image that has /proc/sys/net/…
  * as a link, or a volume on top of /proc, could turn "set ip_forward" into "write 1 to sysrq-trigger"
@@ -16,7 +16,7 @@
 #include "step.h"
 #include "sys.h"
 
-static int write_proc(struct walk *w, const char *path, const struct plan_field *value)
+static int write_proc(struct walk *w, const char *path, const char *value)
 {
     int proc = walk_proc(w);
     if (proc < 0)
@@ -27,8 +27,8 @@ static int write_proc(struct walk *w, const char *path, const struct plan_field 
     if (!on_filesystem(fd, PROC_SUPER_MAGIC))
         return step_fail(w, EINVAL, "/proc/%s is not on a procfs", path);
     /* One write: procfs takes a value whole or not at all. */
-    if (write(fd, value->text, value->size) != (ssize_t)value->size)
-        return step_fail(w, errno, "/proc/%s = %s", path, value->text);
+    if (write(fd, value, strlen(value)) != (ssize_t)strlen(value))
+        return step_fail(w, errno, "/proc/%s = %s", path, value);
     return 0;
 }
 
@@ -60,7 +60,7 @@ int step_sysctl(struct walk *w, const struct plan_step *s)
     if (name->size == 0 || name->size > 200 || strstr(name->text, "..") != NULL || strchr("./", name->text[0]) != NULL)
         return step_fail(w, EINVAL, "not a sysctl name: %.200s", name->text);
     render_name(name->text, path + strlen(path));
-    return write_proc(w, path, &s->field[1]);
+    return write_proc(w, path, s->field[1].text);
 }
 
 /* oom_score_adj: how early the OOM killer takes this container.
@@ -77,6 +77,37 @@ int step_oom_score_adj(struct walk *w, const struct plan_step *s)
     if (r < 0)
         return step_fail(w, -r, "not a score of -1000 to 1000: %s", s->field[0].text);
     snprintf(path, sizeof(path), "%d/oom_score_adj", (int)getpid()); /* "self" would be a symlink */
-    r = write_proc(w, path, &s->field[0]);
+    r = write_proc(w, path, s->field[0].text);
     return r == -EACCES && score == 0 ? 0 : r;
+}
+
+/* "exec NAME": the profile that the next execve(2) of this process brings; "changeprofile NAME": at once. */
+static int ask_apparmor(struct walk *w, const char *file, const char *verb, const char *profile)
+{
+    char path[64], request[512];
+    snprintf(path, sizeof(path), "%d/attr/apparmor/%s", (int)getpid(), file);
+    if ((size_t)snprintf(request, sizeof(request), "%s %s", verb, profile) >= sizeof(request))
+        return step_fail(w, ENAMETOOLONG, "profile %.100s…", profile);
+    return write_proc(w, path, request);
+}
+
+/* apparmor: the profile that confines the program: minidock-default, or the one of --security-opt apparmor=NAME.
+ * Why:   a second wall, by path and by operation: what capabilities, masks and seccomp let through by mistake is still
+ *        refused (writing to /proc/sys, mounting, signals to processes outside).
+ * Order: late, because it is asked for now and holds from execve on: no step of ours runs under it. Before `user`: the
+ *        kernel wants the one who opened the file to be the one who writes (5.13), and before `init`, which forks.
+ *        CVE-2019-16884: written through a procfs of our own, never a /proc that an image or volume put there.
+ * See:   apparmor(7), proc_pid_attr(5).   Look: cat /proc/PID/attr/apparmor/current; aa-status */
+int step_apparmor(struct walk *w, const struct plan_step *s)
+{
+    w->apparmor = s->field[0].text;
+    return ask_apparmor(w, "exec", "exec", w->apparmor);
+}
+
+/* For pid 1 of --init, which never executes anything. Where it can't, it stays as the monitor is: it has no rights
+ * that a profile could take, but programs that are confined could not signal it. */
+void confine_now(struct walk *w)
+{
+    if (w->apparmor != NULL)
+        ask_apparmor(w, "current", "changeprofile", w->apparmor);
 }

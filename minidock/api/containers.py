@@ -104,6 +104,7 @@ async def inspect(engine: Engine, request: Request) -> Answer:
         exec_ids=tuple(engine.execs_of(container)),
         network_ids={network.name: network.id for network in engine.networks.all()},
         links=engine.links_of(container),
+        apparmor=engine.apparmor_of(container),
     )
     value: dict[str, Any] = render.inspect(container, place)
     if request.flag("size"):

@@ -140,6 +140,7 @@ def _process(container: Container, root: Overlay, place: Place, granted: frozens
         raised=rights.above_our_own(limits) if place.ids else (),
         oom_score_adj=host.oom_score_adj,
         seccomp=rights.seccomp_filter(host, granted, place.settings.data_root / "seccomp"),
+        apparmor=rights.confinement(host),
         init=bool(host.init),
     )
 
@@ -263,6 +264,7 @@ def exec_spec(
         seccomp=b""
         if request.privileged
         else rights.seccomp_filter(host, granted, place.settings.data_root / "seccomp"),
+        apparmor=rights.confinement(host),
     )
     supervision = Supervision(
         cgroup=str(place.cgroup),

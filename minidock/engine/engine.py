@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
-from minidock.engine import bundle, copyup, create, info, leftovers, logs, mounts, pausing, remap, reports, top
+from minidock.engine import bundle, copyup, create, info, leftovers, logs, mounts, pausing, remap, reports, rights, top
 from minidock.engine.archives import Archives
 from minidock.engine.attach import Client
 from minidock.engine.building.builds import Builds
@@ -233,6 +233,10 @@ class Engine:
     def links_of(self, container: Container) -> links.Shown:
         """Its links by names."""
         return links.shown(container, self._parts.containers)
+
+    def apparmor_of(self, container: Container) -> str:
+        """Its AppArmor profile, empty before its first start."""
+        return rights.apparmor_profile(container.host) if container.state.started_at else ""
 
     def directory(self, container: Container) -> Path:
         """Where the container's durable files are."""

@@ -12,7 +12,7 @@ from pathlib import Path
 from minidock.engine.model import Status
 from minidock.engine.parts import Parts
 from minidock.engine.requests import SystemInfo
-from minidock.linux import mountinfo
+from minidock.linux import apparmor, mountinfo
 
 
 def collect(parts: Parts, started_at: int) -> SystemInfo:
@@ -28,6 +28,7 @@ def collect(parts: Parts, started_at: int) -> SystemInfo:
         cgroup_driver="cgroupfs",
         warnings=_warnings(parts),
         security_options=(
+            *(["name=apparmor"] if apparmor.enabled() and apparmor.parser() else []),
             "name=seccomp,profile=builtin",
             *(["name=userns"] if parts.settings.remap else []),
             "name=cgroupns",

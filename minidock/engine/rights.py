@@ -1,4 +1,4 @@
-"""What a container may do: capabilities, seccomp, no_new_privs, devices, limits and kernel settings from HostConfig.
+"""What a container may do, from HostConfig: capabilities, seccomp, AppArmor, no_new_privs, devices, limits, sysctls.
 
 ``check`` refuses at create what can't be granted, so that a start does not fail for it; the other functions give the
 start what it needs. The lists and rules themselves are runtime's.
@@ -13,17 +13,19 @@ from contextlib import suppress
 from pathlib import Path
 
 from minidock.engine.config import HostConfig
+from minidock.linux import apparmor
 from minidock.runtime import capabilities, devices
 from minidock.runtime.devices import DeviceNode, DeviceRule
 from minidock.runtime.seccomp import SeccompProfile, compile_profile
 from minidock.runtime.spec import Rlimit
 from minidock.wire.devices import DeviceMapping, check_mapping
-from minidock.wire.errors import Error, InvalidArgument, NotImplemented
+from minidock.wire.errors import Error, InvalidArgument
 
 _SYSCTL = re.compile(r"[a-z0-9_]+(\.[a-zA-Z0-9_*/-]+)+", re.ASCII)
 _SYSCTL_ALLOWED = ("net.", "fs.mqueue.")
 _SYSCTL_KERNEL = ("kernel.msgmax", "kernel.msgmnb", "kernel.msgmni", "kernel.sem", "kernel.shmall", "kernel.shmmax",
                   "kernel.shmmni", "kernel.shm_rmid_forced")  # fmt: skip
+_APPARMOR_HINT = "unconfined, or one that aa-status lists"
 _RLIMIT_LOCKS = 10  # the one that Python has no name for
 _RLIMITS = (
     "as core cpu data fsize locks memlock msgqueue nice nofile nproc rss rtprio rttime sigpending stack"
@@ -35,6 +37,7 @@ def check(host: HostConfig) -> None:
     granted(host)
     no_new_privileges(host)
     seccomp_profile(host)
+    _check_apparmor(host)
     rlimits(host)
     sysctls(host)
     if not -1000 <= host.oom_score_adj <= 1000:
@@ -73,12 +76,48 @@ def no_new_privileges(host: HostConfig, otherwise: bool = False) -> bool:
             if value not in ("true", "false"):
                 raise InvalidArgument(f"invalid --security-opt: no-new-privileges={value}", "true or false")
             wanted = value == "true"
-        elif name == "apparmor":
-            if value not in ("disable", "unconfined"):
-                raise NotImplemented(f"--security-opt {name}={value}: not there yet in minidock")
-        elif name not in ("seccomp", "label"):
-            raise InvalidArgument(f"invalid --security-opt: {name!r}", "one of no-new-privileges, seccomp")
+        elif name not in ("apparmor", "seccomp", "label"):
+            raise InvalidArgument(f"invalid --security-opt: {name!r}", "one of apparmor, no-new-privileges, seccomp")
     return wanted
+
+
+def apparmor_profile(host: HostConfig) -> str:
+    """The name of the AppArmor profile, ``unconfined`` included; empty on a host that has none to give.
+
+    As with Docker the default needs a kernel with AppArmor and the program that loads it, and exec has what its
+    container has, ``exec --privileged`` too.
+    """
+    chosen = _chosen_apparmor(host)
+    if not apparmor.enabled() or not (chosen or host.privileged or apparmor.parser()):
+        return ""
+    return chosen or (apparmor.UNCONFINED if host.privileged else apparmor.DEFAULT)
+
+
+def _chosen_apparmor(host: HostConfig) -> str:
+    return ([""] + [value for name, value in _options(host) if name == "apparmor"])[-1]
+
+
+def _check_apparmor(host: HostConfig) -> None:
+    """Raises InvalidArgument for a profile that was asked for and that the host lacks; Docker runs without it."""
+    chosen = _chosen_apparmor(host)
+    if chosen in ("", apparmor.UNCONFINED):
+        return
+    if not apparmor.enabled():
+        raise InvalidArgument(f"--security-opt apparmor={chosen}: this kernel has no AppArmor", _APPARMOR_HINT)
+    if chosen not in apparmor.loaded() and not (chosen == apparmor.DEFAULT and apparmor.parser()):
+        raise InvalidArgument(f"--security-opt apparmor={chosen}: no such profile is loaded", _APPARMOR_HINT)
+
+
+def confinement(host: HostConfig) -> str:
+    """What a start asks the kernel for: the profile, empty for unconfined. Our own is loaded if it has gone.
+
+    Somebody may have unloaded it (aa-teardown, an upgrade of the apparmor package). Raises Unavailable.
+    """
+    _check_apparmor(host)
+    profile = apparmor_profile(host)
+    if profile == apparmor.DEFAULT and profile not in apparmor.loaded():
+        apparmor.load_default()
+    return "" if profile == apparmor.UNCONFINED else profile
 
 
 def seccomp_profile(host: HostConfig) -> SeccompProfile | None:
@@ -100,9 +139,13 @@ def seccomp_filter(host: HostConfig, granted: frozenset[str], cache: Path) -> by
 
 
 def prepare(cache: Path) -> None:
-    """Compiles the default filter, so that the first start need not. What fails is told by a start that needs it."""
+    """Compiles the default filter and loads the default AppArmor profile, of this version, so that the first start need
+    not. What fails is told by a start that needs it."""
     with suppress(Error, OSError):
         compile_profile(SeccompProfile.load(None), capabilities.DEFAULT, cache)
+    with suppress(Error, OSError):
+        if apparmor.enabled():
+            apparmor.load_default()
 
 
 def rlimits(host: HostConfig) -> tuple[Rlimit, ...]:

@@ -10,6 +10,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from minidock.linux import apparmor as apparmor_module
 from minidock.linux import shim
 from minidock.linux.check import Check, guarded
 
@@ -38,7 +39,7 @@ def checks(proc: Path = Path("/proc"), sys: Path = Path("/sys")) -> list[Check]:
         guarded("CAP_SYS_RESOURCE", sys_resource),
         guarded("seccomp", lambda: seccomp(proc)),
         guarded("user namespaces", lambda: user_namespaces(proc)),
-        guarded("AppArmor", lambda: apparmor(sys)),
+        guarded("AppArmor", lambda: apparmor(sys, apparmor_module.parser())),
     ]
 
 
@@ -129,12 +130,15 @@ def user_namespaces(proc: Path) -> Check:
     return Check("user namespaces", "ok", "available")
 
 
-def apparmor(sys: Path) -> Check:
+def apparmor(sys: Path, parser: str | None = None) -> Check:
     """A second wall where the kernel has it; many (Fedora, WSL2) don't, and nobody can switch it on there."""
-    file = sys / "module/apparmor/parameters/enabled"
-    if file.exists() and file.read_text().startswith("Y"):
-        return Check("AppArmor", "ok", "on")
-    return Check("AppArmor", "ok", "not in this kernel: containers run without an AppArmor profile")
+    name = "AppArmor"
+    if not apparmor_module.enabled(sys):
+        return Check(name, "ok", "not in this kernel: containers run without an AppArmor profile")
+    if parser is None:
+        hint = "install the package apparmor"
+        return Check(name, "warn", "on, but without apparmor_parser: containers run without a profile", hint)
+    return Check(name, "ok", f"on, containers have the profile {apparmor_module.DEFAULT}")
 
 
 def _status(proc: Path) -> dict[str, str]:

@@ -20,6 +20,7 @@ _HINTS: dict[tuple[str, int], str] = {
     ("bind", errno.ENOTDIR): "a file can't be mounted on a directory, nor the other way round",
     ("rlimit", errno.EPERM): "the daemon lacks CAP_SYS_RESOURCE: ask for no more than its own hard limit (ulimit -H)",
     ("oom_score_adj", errno.EACCES): "the daemon lacks CAP_SYS_RESOURCE: a score can only be raised",
+    ("apparmor", errno.ENOENT): "this kernel has no such profile any more: aa-status lists those that are loaded",
     ("sysctl", errno.ENOENT): "this kernel has no such setting, or not in this namespace",
     ("sysctl", errno.EINVAL): "the kernel refuses that value",
     ("workdir", errno.ENOTDIR): "something that is no directory is in the way: give another one with -w",

@@ -218,6 +218,9 @@ def _identity(process: Process) -> Iterator[Step]:
     yield step("bounding", held)
     yield step("signals")
     yield step("close_fds")
+    # Only asked for here; it is execve that brings it, for the program alone.
+    if process.apparmor:
+        yield step("apparmor", process.apparmor)
     # Behind all that opens a file of its own: a limit of three open files is the program's to get along with.
     yield from (step("rlimit", limit.name, _limit(limit.soft), _limit(limit.hard)) for limit in process.rlimits)
     if process.seccomp and not process.no_new_privileges:

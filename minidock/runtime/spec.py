@@ -39,6 +39,7 @@ class Process:
     """process: what is executed and as whom. ``seccomp`` is a filter (struct sock_filter[]), empty for unconfined.
 
     ``raised``: those of ``rlimits`` that are above the daemon's own, which only root of the host may set.
+    ``apparmor``: a profile that is loaded, by name; empty for none.
     """
 
     args: tuple[str, ...]
@@ -51,6 +52,7 @@ class Process:
     raised: tuple[Rlimit, ...] = ()
     oom_score_adj: int = 0
     seccomp: bytes = b""
+    apparmor: str = ""
     init: bool = False
 
 

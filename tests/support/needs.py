@@ -15,7 +15,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from minidock.linux import userns
+from minidock.linux import apparmor, userns
 from minidock.wire.errors import Unavailable
 from tests.support.sshd import find_sshd
 
@@ -130,7 +130,9 @@ def _capability(number: int, name: str) -> Callable[[], str | None]:
 
 
 def _apparmor() -> str | None:
-    return None if Path("/sys/kernel/security/apparmor/profiles").exists() else "no AppArmor in this kernel"
+    if not apparmor.enabled():
+        return "no AppArmor in this kernel"
+    return None if apparmor.parser() else "no apparmor_parser to load profiles with"
 
 
 def _fuse() -> str | None:
@@ -186,7 +188,7 @@ NEEDS: dict[str, tuple[str, Callable[[], str | None]]] = {
     "strace": ("strace, to look and to inject faults", _program("strace")),
     "zsh": ("zsh, to complete in", _program("zsh")),
     "fish": ("fish, to complete in", _program("fish")),
-    "apparmor": ("AppArmor", _apparmor),
+    "apparmor": ("AppArmor in the kernel, and the program that loads profiles", _apparmor),
     "cap_sys_resource": ("CAP_SYS_RESOURCE", _capability(CAP_SYS_RESOURCE, "CAP_SYS_RESOURCE")),
 }
 

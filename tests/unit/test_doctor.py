@@ -133,10 +133,12 @@ def test_user_namespaces(tmp_path: Path, limit: str | None, status: str) -> None
     assert doctor_kernel.user_namespaces(tmp_path).status == status
 
 
-def test_apparmor_is_told_and_never_an_ailment(tmp_path: Path) -> None:
-    assert "not in this kernel" in doctor_kernel.apparmor(tmp_path).detail
-    make(tmp_path, {"module/apparmor/parameters/enabled": "Y\n"})
-    assert doctor_kernel.apparmor(tmp_path) == Check("AppArmor", "ok", "on")
+def test_apparmor_is_told_and_only_the_missing_program_is_an_ailment(tmp_path: Path) -> None:
+    assert "not in this kernel" in doctor_kernel.apparmor(tmp_path, "/sbin/apparmor_parser").detail
+    make(tmp_path, {"module/apparmor/parameters/enabled": "Y\n", "kernel/security/apparmor/profiles": ""})
+    assert doctor_kernel.apparmor(tmp_path, "/sbin/apparmor_parser").status == "ok"
+    without = doctor_kernel.apparmor(tmp_path)
+    assert (without.status, without.hint) == ("warn", "install the package apparmor")
 
 
 class Capabilities:

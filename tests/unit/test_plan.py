@@ -31,7 +31,9 @@ CAPABILITIES = frozenset({"CAP_CHOWN", "CAP_KILL"})
 
 def spec(**changes: object) -> Spec:
     given = {
-        "process": Process(("sh", "-c", "true"), ("A=1",), capabilities=CAPABILITIES, seccomp=b"\0" * 16),
+        "process": Process(
+            ("sh", "-c", "true"), ("A=1",), capabilities=CAPABILITIES, seccomp=b"\0" * 16, apparmor="p", init=True
+        ),
         "root": ROOT,
         "supervision": Supervision("/cg/c", log_path="/c/log"),
         "mounts": (Filesystem("proc", "/proc", ("nosuid",)), Bind("/src", "/dst", ("rec",))),
@@ -74,6 +76,10 @@ def before(plan: Plan, first: str, second: str) -> bool:
         ("user", "capabilities"),
         ("signals", "execve"),
         ("close_fds", "execve"),
+        ("apparmor", "seccomp"),
+        ("apparmor", "rlimit"),  # it opens a file
+        ("apparmor", "user"),  # the writer must be who opened the file
+        ("apparmor", "init"),  # whose parent has to know the profile
     ],
 )
 def test_order(first: str, second: str) -> None:

@@ -55,7 +55,9 @@ def test_links_and_named_files_exist(page: Path) -> None:
 
 def test_the_index_is_in_the_order_of_a_plan() -> None:
     spec = Spec(
-        process=Process(("sh",), rlimits=(Rlimit("nofile", 1, 2),), oom_score_adj=5, seccomp=b"\0" * 8, init=True),
+        process=Process(
+            ("sh",), rlimits=(Rlimit("nofile", 1, 2),), oom_score_adj=5, seccomp=b"\0" * 8, apparmor="a", init=True
+        ),
         root=Overlay("/t", "/b", ("l",), "/u", "/w"),
         supervision=Supervision(cgroup="/c", terminal=True, log_path="/log"),
         readonly_root=True,

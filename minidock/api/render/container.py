@@ -29,7 +29,8 @@ _NOTHING: tuple[object, ...] = (None, "", [], {})
 
 @dataclass(frozen=True)
 class Place:
-    """What inspect shows beside the record: where files are, what runs in it, the ids of networks by name."""
+    """What inspect shows beside the record: where files are, what runs in it, the ids of networks by name,
+    the AppArmor profile of a container that was started."""
 
     directory: Path
     log_path: Path
@@ -37,6 +38,7 @@ class Place:
     exec_ids: tuple[str, ...] = ()
     network_ids: Mapping[str, str] | None = None
     links: Shown = Shown(None, {})
+    apparmor: str = ""
 
 
 def summary(container: Container, image: str, network_ids: Mapping[str, str]) -> dict[str, Any]:
@@ -186,7 +188,7 @@ def inspect(container: Container, place: Place) -> dict[str, Any]:
         "Platform": definition.platform,
         "MountLabel": "",
         "ProcessLabel": "",
-        "AppArmorProfile": "",
+        "AppArmorProfile": place.apparmor,
         "ExecIDs": list(place.exec_ids) or None,
         "HostConfig": _without_empty(encode(container.host), _LEFT_OUT_OF_HOST) | {"Links": place.links.own},
         "GraphDriver": _graph_driver(container, place),
