@@ -1,6 +1,6 @@
-"""macvlan: containers beside the host, on the network that an interface of the host is on; ipvlan, as far as it goes.
+"""macvlan and ipvlan: containers beside the host, on the network that an interface of the host is on.
 
-router 198.51.100.1 ── lan0 of the "host" of the daemon, the parent ── eth0 of each container, with a MAC of its own
+router 198.51.100.1 ── lan0 of the "host" of the daemon, the parent ── eth0 of each container, with a MAC of its own (ipvlan: lan0's)
 """
 
 from __future__ import annotations
@@ -163,6 +163,35 @@ def test_a_parent_is_made_where_the_kernel_can_and_goes_with_the_network(
     minidock.ok("rm", "-f", "aa", "bb")
     minidock.ok("network", "rm", "lan")
     assert not [name for name in daemon.netns.links() if name.startswith(link)]
+
+
+@pytest.mark.ipvlan
+def test_ipvlan_neighbours_share_the_parent_s_mac(daemon: Daemon, router: Netns) -> None:
+    minidock = daemon.cli
+    minidock.ok("network", "create", "-d", "ipvlan", *SUBNET, "-o", "parent=lan0", "lan")
+    for name in ("aa", "bb"):
+        start(minidock, name, "--network", "lan")
+    parent = daemon.netns.run("cat", "/sys/class/net/lan0/address").strip()
+    assert minidock.ok("exec", "aa", "cat", "/sys/class/net/eth0/address") == parent
+    for target in (ROUTER, FAR, "bb"):
+        assert reaches(minidock, "aa", target), target
+    minidock.ok("restart", "-t", "0", "bb")
+    assert reaches(minidock, "aa", "bb")
+    minidock.ok("network", "disconnect", "lan", "bb")
+    assert "eth0" not in minidock.ok("exec", "bb", "ip", "-o", "link")
+
+
+@pytest.mark.ipvlan
+@pytest.mark.parametrize("mode", ["l3", "l3s"])
+def test_ipvlan_routed_has_no_neighbours_and_no_gateway(daemon: Daemon, router: Netns, mode: str) -> None:
+    minidock = daemon.cli
+    options = ("-o", "parent=lan0", "-o", f"ipvlan_mode={mode}")
+    minidock.ok("network", "create", "-d", "ipvlan", "--subnet", "192.0.2.0/24", *options, "lan")
+    for name in ("aa", "bb"):
+        start(minidock, name, "--network", "lan")
+    route = minidock.ok("exec", "aa", "ip", "route", "show", "default")
+    assert "dev eth0" in route and "via" not in route
+    assert reaches(minidock, "aa", "bb")
 
 
 def test_it_outlives_the_daemon(fresh_daemon: Daemon) -> None:

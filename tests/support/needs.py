@@ -86,6 +86,11 @@ def _macvlan() -> str | None:
     return lacks and f"no macvlan here: {lacks}"
 
 
+def _ipvlan() -> str | None:
+    lacks = in_namespace("-n", "ip link add v0 type veth; ip link add link v0 name i0 type ipvlan mode l2")
+    return lacks and f"no ipvlan here: {lacks}"
+
+
 def _program(name: str) -> Callable[[], str | None]:
     def probe() -> str | None:
         return None if shutil.which(name) else f"no {name} on PATH (make setup-test brings it)"
@@ -175,6 +180,7 @@ NEEDS: dict[str, tuple[str, Callable[[], str | None]]] = {
     "ipv6": ("IPv6 and its nftables in a network namespace, as root", _ipv6),
     "iptables": ("iptables by nf_tables, as in Debian", _program("iptables-nft")),
     "macvlan": ("macvlan interfaces in a network namespace, as root", _macvlan),
+    "ipvlan": ("ipvlan interfaces in a network namespace, as root", _ipvlan),
     "bridge": ("bridges, veth pairs and nftables in a network namespace, as root", _bridge),
     "cgroup2": ("a writable cgroup v2 tree, with or without controllers", _cgroup2),
     "fuse": ("FUSE, as root", _fuse),

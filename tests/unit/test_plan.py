@@ -77,7 +77,6 @@ def before(plan: Plan, first: str, second: str) -> bool:
         ("signals", "execve"),
         ("close_fds", "execve"),
         ("apparmor", "seccomp"),
-        ("apparmor", "rlimit"),  # it opens a file
         ("apparmor", "user"),  # the writer must be who opened the file
         ("apparmor", "init"),  # whose parent has to know the profile
     ],
