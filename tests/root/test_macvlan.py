@@ -1,6 +1,6 @@
 """macvlan and ipvlan: containers beside the host, on the network that an interface of the host is on.
 
-router 198.51.100.1 ── lan0 of the "host" of the daemon, the parent ── eth0 of each container, with a MAC of its own (ipvlan: lan0's)
+router 198.51.100.1 ── lan0 of the "host" of the daemon, the parent ── eth0 of each container; its own MAC, or lan0's
 """
 
 from __future__ import annotations
