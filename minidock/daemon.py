@@ -42,7 +42,7 @@ from minidock.engine.trash import Trash
 from minidock.engine.volumes import Volumes
 from minidock.image.model import RegistryConfig
 from minidock.image.store import ImageStore
-from minidock.linux import doctor, idmap, userns
+from minidock.linux import doctor, idmap, systemd, userns
 from minidock.linux.pool import pool
 from minidock.network import pools
 from minidock.network.bridge import Bridge
@@ -247,8 +247,11 @@ class _Daemon:
         asyncio.get_running_loop().run_in_executor(None, rights.prepare, self._settings.data_root / "seccomp")
         stopping = asyncio.get_running_loop().create_task(self._stop.wait())
         await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
-        log.info("stopping; containers stay")
+        machine_stops = await asyncio.to_thread(systemd.machine_stops)
+        log.info("stopping; containers %s", "too, as this machine does" if machine_stops else "stay")
         await server.shutdown()
+        if machine_stops:
+            await engine.see_out()
         await engine.close()
         if serving.done() and (failure := serving.exception()):
             raise failure

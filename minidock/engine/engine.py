@@ -92,6 +92,11 @@ class Engine:
         await restore(self._parts, self._lifecycle, self.endpoints)
         self.endpoints.refill.begin()
 
+    async def see_out(self) -> None:
+        """The machine goes down: all containers are stopped. The next boot starts those whose policy wants that."""
+        await self._lifecycle.restarts.close()
+        await self._lifecycle.stops.see_out(self._parts.containers.all())
+
     async def close(self) -> None:
         """At the daemon's end: containers stay, their monitors keep them."""
         await self._lifecycle.restarts.close()

@@ -60,6 +60,16 @@ class Stops:
             return self._parts.events.container(container, "stop")
         if not container.state.alive:
             raise NotModified(f"container {container.name} is not running")
+        await self._stop(container, timeout, signal_name)
+
+    async def see_out(self, containers: list[Container]) -> None:
+        """All that run, at once, each with its own signal and time; nobody's wish, so restart policies stay in force."""
+        running = [self._stop(container, None, "") for container in containers if container.state.alive]
+        for result in await asyncio.gather(*running, return_exceptions=True):
+            if isinstance(result, BaseException):
+                log.warning("a container was not seen out: %s", result)
+
+    async def _stop(self, container: Container, timeout: int | None, signal_name: str) -> None:
         config, live = container.config, self._parts.containers.live(container)
         number = signals.number(signal_name or config.stop_signal or "TERM")
         seconds = timeout if timeout is not None else config.stop_timeout

@@ -51,6 +51,27 @@ def test_containers_outlive_the_daemon(fresh_daemon: Daemon, how: str) -> None:
     cli.ok("rm", "survivor")
 
 
+def test_containers_end_with_the_machine_and_come_back_with_it(fresh_daemon: Daemon) -> None:
+    """A systemctl that says what systemd's does while the machine goes down. Seen to fail without the question."""
+    cli, tools = fresh_daemon.cli, fresh_daemon.base / "tools"
+    tools.mkdir()
+    (tools / "systemctl").write_text("#!/bin/sh\necho stopping\nexit 1\n")
+    (tools / "systemctl").chmod(0o755)
+    fresh_daemon.stop()
+    fresh_daemon.start(prefix=("env", f"PATH={tools}:{os.environ['PATH']}"))
+    script = "trap 'exit 7' TERM; while :; do sleep 0.05; done"
+    for name, policy in (("once", "no"), ("again", "unless-stopped")):
+        cli.ok("run", "-d", "--name", name, "--restart", policy, "busybox", "sh", "-c", script)
+    cli.ok("run", "-d", "--name", "deaf", "--stop-timeout", "1", "busybox", "sleep", "1000")
+    pids = cli.ok("inspect", "-f", "{{.State.Pid}}", "once", "again", "deaf").split()
+    fresh_daemon.stop(timeout=60)
+    assert not any(runs(int(pid)) for pid in pids)
+    fresh_daemon.start()
+    eventually(lambda: status(fresh_daemon, "again").startswith("running"), "its restart policy to hold")
+    assert (status(fresh_daemon, "once"), status(fresh_daemon, "deaf")) == ("exited 7", "exited 137")
+    cli.ok("rm", "-f", "once", "again", "deaf")
+
+
 def test_an_exit_while_no_daemon_runs_is_not_lost(fresh_daemon: Daemon) -> None:
     """Seen to fail where the next daemon does not read exit records."""
     cli = fresh_daemon.cli
