@@ -63,7 +63,7 @@ class Stops:
         await self._stop(container, timeout, signal_name)
 
     async def see_out(self, containers: list[Container]) -> None:
-        """All that run, at once, each with its own signal and time; nobody's wish, so restart policies stay in force."""
+        """All that run, at once, each with its own signal and time; nobody's wish: restart policies stay in force."""
         running = [self._stop(container, None, "") for container in containers if container.state.alive]
         for result in await asyncio.gather(*running, return_exceptions=True):
             if isinstance(result, BaseException):
