@@ -64,7 +64,7 @@ static int run_aside(int (*work)(void *), struct task *task, int flags)
 }
 
 /* Only system calls that never return: the parent runs on, and errno is one for both. */
-static int stay(void *unused)
+__attribute__((noreturn)) static int stay(void *unused)
 {
     (void)unused;
     for (;;)

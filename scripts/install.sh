@@ -22,6 +22,7 @@ quick_start "$home"
 as_root mkdir -p "$prefix/bin" "$prefix/share/doc/minidock"
 as_root ln -sf "$home/bin/minidock" "$home/bin/minidockd" "$prefix/bin/"
 as_root install -m 644 README.md CHANGELOG.md LICENSE "$prefix/share/doc/minidock/"
+as_root cp -R docs "$prefix/share/doc/minidock/"
 
 say "shell completion for bash, zsh and fish"
 for shell in "${!completions[@]}"; do

@@ -23,6 +23,15 @@ def test_every_script_parses_and_says_what_it_is() -> None:
         assert sum(line.startswith("# ") for line in head) >= 2 and "Read next:" in script.read_text(), script.name
 
 
+def test_who_reads_on_comes_through_all_pages_of_the_readme() -> None:
+    path = re.findall(r"^\| \[[^]]+\]\(docs/([^)]+)\) \| .*\?", (TOP / "README.md").read_text(), re.MULTILINE)
+    assert len(path) == 6
+    for page, following in zip(path, path[1:], strict=False):
+        last = TOP / "docs" / ("steps/execve.md" if page == "steps/README.md" else page)
+        links = re.findall(r"\(([^()]+\.md)\)", last.read_text().rpartition("\n\n")[2])
+        assert (last.parent / links[-1]).resolve() == (TOP / "docs" / following).resolve(), page
+
+
 def test_every_relative_link_of_the_documents_leads_somewhere() -> None:
     wrong = []
     for document in [*TOP.glob("*.md"), *(TOP / "docs").rglob("*.md"), *(TOP / "rootfs").glob("*.md")]:
