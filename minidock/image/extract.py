@@ -15,11 +15,9 @@ import stat
 
 from minidock.image.inroot import Directories, Parts, show, split
 from minidock.image.tarstream import Entry, TarStream
-from minidock.image.unpack import MAX_ID, Unpacker
+from minidock.image.unpack import MAX_ID, XATTR, Unpacker
 from minidock.linux.idmap import IdMap
 from minidock.wire.errors import InvalidArgument
-
-_CAPABILITY = "SCHILY.xattr.security.capability"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,10 +63,7 @@ class Extractor(Unpacker):
             raise InvalidArgument(f"unpack {show(parts)}: owner {entry.uid}:{entry.gid} is out of range")
         if self._rules.ids:
             entry.uid, entry.gid = self._rules.ids.to_host(entry.uid, entry.gid)
-            if _CAPABILITY in entry.pax_headers:
-                value = entry.pax_headers[_CAPABILITY].encode("utf-8", "surrogateescape")
-                shifted = self._rules.ids.capability_to_host(value).decode("utf-8", "surrogateescape")
-                entry.pax_headers = {**entry.pax_headers, _CAPABILITY: shifted}
+            entry.pax_headers = {key: _shifted(self._rules.ids, key, text) for key, text in entry.pax_headers.items()}
         self._by_kind(parts, entry, stream)
 
     def _make_directory(self, parts: Parts) -> None:
@@ -93,6 +88,14 @@ class Extractor(Unpacker):
             raise InvalidArgument(f"cannot overwrite directory {show(parts)} with non-directory")
         shutil.rmtree(name, dir_fd=parent)
         self._dirs.forget()
+
+
+def _shifted(ids: IdMap, key: str, text: str) -> str:
+    """A pax record; if it is that of an attribute which names users, with the numbers that they have on the host."""
+    if not key.startswith(XATTR):
+        return text
+    value = ids.attribute_to_host(key.removeprefix(XATTR), text.encode("utf-8", "surrogateescape"))
+    return value.decode("utf-8", "surrogateescape")
 
 
 def _refuse(parent: int, name: bytes) -> None:

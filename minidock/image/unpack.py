@@ -36,7 +36,7 @@ SPACE_STEP = 64 << 20  # bytes written between two looks at the free space
 SPACE_KEPT = 64 << 20  # bytes that an unpack leaves free on the disk
 
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-_XATTR = "SCHILY.xattr."
+XATTR = "SCHILY.xattr."  # of a pax record, in front of the attribute's name
 _XATTRS_TAKEN = ("user.", "security.capability", "system.posix_acl_")
 _XATTRS_NEVER = ("user.overlay.",)
 
@@ -222,7 +222,7 @@ class Unpacker:
         os.fchown(fd, entry.uid, entry.gid)
         os.fchmod(fd, entry.mode & 0o7777)
         for key, value in entry.pax_headers.items():
-            name = key.removeprefix(_XATTR)
+            name = key.removeprefix(XATTR)
             if name != key and name.startswith(_XATTRS_TAKEN) and not name.startswith(_XATTRS_NEVER):
                 _set_attribute(fd, name, value.encode("utf-8", "surrogateescape"))
 
@@ -260,9 +260,8 @@ def _set_attribute(fd: int, name: str, value: bytes) -> None:
     try:
         os.setxattr(fd, name, value)
     except OSError as error:
-        if error.errno != errno.ENOTSUP or not name.startswith(
-            "user."
-        ):  # file systems without them; Docker shrugs, too
+        # Some file systems have none of users and no access control lists; Docker shrugs, too.
+        if error.errno != errno.ENOTSUP or name.startswith("security."):
             raise
 
 
@@ -283,7 +282,7 @@ def _explained(error: Exception, name: str) -> Error:
         reason = os.strerror(error.errno).lower()
         if isinstance(
             error, (PermissionError, FileExistsError, FileNotFoundError, NotADirectoryError, IsADirectoryError)
-        ) or error.errno in (errno.EROFS, errno.EBUSY):
+        ) or error.errno in (errno.EROFS, errno.EBUSY, errno.EINVAL):
             return InvalidArgument(f"unpack {name[:200]!r}: {reason}")
         return ServerError(f"unpack {name[:200]!r}: {reason}")
     return InvalidArgument(f"unpack {name[:200]!r}: a number out of range")

@@ -29,6 +29,8 @@ _MOST = 340  # the kernel's limit of lines
 # struct vfs_cap_data and vfs_ns_cap_data of linux/capability.h: the latter names whose root is meant (capabilities(7)).
 _CAPS_2, _CAPS_3 = struct.Struct("<5I"), struct.Struct("<6I")
 _REVISION_2, _REVISION_3, _FLAGS = 0x02000000, 0x03000000, 0xFFFFFF
+# struct posix_acl_xattr_entry of linux/posix_acl_xattr.h, behind four bytes of version: tag, rights, whose.
+_ACL_ENTRY, _ACL_START, _ACL_USER, _ACL_GROUP = struct.Struct("<HHI"), 4, 2, 8
 
 
 @dataclass(frozen=True)
@@ -70,6 +72,23 @@ class IdMap:
     def to_container(self, uid: int, gid: int) -> tuple[int, int]:
         """As a process in the container sees an owner."""
         return _inward(self.uids, uid), _inward(self.gids, gid)
+
+    def attribute_to_host(self, name: str, value: bytes) -> bytes:
+        """The value of an extended attribute, where it names users: capabilities of a file, access control lists."""
+        if name == "security.capability":
+            return self.capability_to_host(value)
+        return self._acl_to_host(value) if name.startswith("system.posix_acl_") else value
+
+    def _acl_to_host(self, value: bytes) -> bytes:
+        """acl(5) by named users and groups. Raises InvalidArgument for one that the container can't have."""
+        if len(value) % _ACL_ENTRY.size != _ACL_START:
+            return value  # for the kernel to refuse
+        ranges = {_ACL_USER: (self.uids, "user"), _ACL_GROUP: (self.gids, "group")}
+        entries = [
+            (tag, rights, _outward(ranges[tag][0], who, ranges[tag][1]) if tag in ranges else who)
+            for tag, rights, who in _ACL_ENTRY.iter_unpack(value[_ACL_START:])
+        ]
+        return value[:_ACL_START] + b"".join(_ACL_ENTRY.pack(*entry) for entry in entries)
 
     def capability_to_host(self, value: bytes) -> bytes:
         """An attribute security.capability that says in the container "root's" → the same, said from outside."""

@@ -1,7 +1,8 @@
 """What a container sees of the host: the hardening baseline, told by the probe from inside real containers.
 
-One table for all ways into a container: run, run -t, exec, exec -u, and the options that widen or narrow. Each check of
-"is it shut?" has its control in --privileged, where the same probe finds the door open. See ../support/probe.py.
+One table for all ways into a container: run, run -t, exec, exec -u, and the options that widen or narrow; by a daemon
+and by the one that follows it after a SIGKILL. Each check of "is it shut?" has its control in --privileged, where the
+same probe finds the door open. See ../support/probe.py.
 
 Variants that it was seen to fail on: a capset(2) with inheritable capabilities (row 11 of docs/security.md), a writable
 cgroup2 and no cgroup namespace (24), no close_range(2) and no closefrom in the daemon's spawn, in the monitor and in
@@ -25,20 +26,25 @@ from tests.support.cli import Cli
 from tests.support.daemon import Daemon, Session
 
 
-@pytest.fixture(scope="module", autouse=True)
-def image(daemon: Daemon, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """An image with nothing but the probe, as /probe."""
+@pytest.fixture(scope="module", params=["first", "next"])
+def daemon(
+    daemon: Daemon, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Daemon]:
+    """One with the probe as an image and a container named box that waits, for exec. All tests run for it, and once
+    more for the one that comes after it was killed: what that runs, and what it finds running."""
     daemon.cli.ok("import", "-", "probe", stdin=probe.archive(tmp_path_factory.mktemp("probe")))
-    return "probe"
+    daemon.cli.ok("run", "-d", "--name", "box", "probe", "/probe", "pause")
+    if request.param == "next":
+        daemon.kill()
+        daemon.start()
+        daemon.cli.ok("run", "--rm", "busybox", "true")
+    yield daemon
+    daemon.cli.ok("rm", "-f", "box")
 
 
 @pytest.fixture
-def box(minidock: Cli) -> Iterator[str]:
-    """A container that waits, for exec."""
-    name = minidock.ok("run", "-d", "--rm", "probe", "/probe", "pause")
-    yield name
-    minidock.ok("kill", name)
-    minidock("wait", name)
+def box() -> str:
+    return "box"
 
 
 def test_run(minidock: Cli) -> None:

@@ -20,27 +20,16 @@ from tests.support import probe
 from tests.support.boundary import DEFAULT_MASK, NONE, Report, check_baseline, run, run_within
 from tests.support.cli import Cli
 from tests.support.daemon import Daemon, Session
+from tests.support.mapped import COUNT, FIRST, GRANT, REMAP, mapping_daemon, start
 from tests.support.wait import eventually
 
 pytestmark = pytest.mark.userns_remap
 
-FIRST, COUNT = 100000, 65536
-GRANT = f"minidock:{FIRST}:{COUNT}"
-REMAP = ("--userns-remap", "default")
-
 
 @pytest.fixture(scope="module")
 def daemon(daemons: Session, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
-    """A daemon that maps, with busybox and the probe."""
-    daemon = Daemon(daemons)
-    try:
-        daemon.start(*REMAP, prefix=daemon.granting(GRANT))
-        daemon.load("busybox")
-        daemon.cli.ok("import", "-", "probe", stdin=probe.archive(tmp_path_factory.mktemp("probe")))
-        daemon.cli.ok("run", "--rm", "busybox", "true")
+    with mapping_daemon(daemons, tmp_path_factory.mktemp("probe")) as daemon:
         yield daemon
-    finally:
-        daemon.close()
 
 
 @pytest.fixture
@@ -103,6 +92,19 @@ def test_the_boundary_holds_for_exec(minidock: Cli) -> None:
     assert everything["uid_map"] == [0, FIRST, COUNT] and everything["seccomp"] == 0
     assert everything["writable"]["/proc/sys/kernel/panic"] != "ok", "all capabilities, and none of them over the host"
     minidock.ok("rm", "-f", name)
+
+
+def test_the_boundary_holds_after_a_crash(daemons: Session, tmp_path: Path) -> None:
+    """What the next daemon runs, and what it finds running: the map of that is asked of the kernel."""
+    with mapping_daemon(daemons, tmp_path) as daemon:
+        name = daemon.cli.ok("run", "-d", "probe", "/probe", "pause")
+        daemon.kill()
+        start(daemon)
+        test_the_boundary_holds_for_every_way_in(daemon.cli)
+        test_the_boundary_holds_for_exec(daemon.cli)
+        check_mapped(run_within(daemon.cli, name, "-t"))
+        check_mapped(run_within(daemon.cli, name, "-u", "1000:1000"), effective=NONE)
+        daemon.cli.ok("rm", "-f", name)
 
 
 def test_root_inside_is_nobody_outside(minidock: Cli, box: str) -> None:

@@ -85,6 +85,18 @@ def test_a_file_s_capabilities_both_ways() -> None:
     assert TWO.capability_to_host(b"garbage") == b"garbage" == TWO.capability_to_container(b"garbage")
 
 
+def test_access_control_lists_go_out() -> None:
+    """struct posix_acl_xattr_header and its entries: the version, then tag, rights, number; -1 where there is none."""
+    parts = ("02000000", "01000600ffffffff", "02000400e8030000", "08000400e8030000", "20000000ffffffff")
+    inside = bytes.fromhex("".join(parts))
+    outside = inside.replace(b"\xe8\x03\0\0", b"\xe0\x93\x04\0", 1).replace(b"\xe8\x03\0\0", b"\x28\x11\x03\0", 1)
+    assert TWO.attribute_to_host("system.posix_acl_default", inside) == outside, "user 300000, group 201000"
+    assert TWO.attribute_to_host("user.x", inside) == inside
+    assert TWO.attribute_to_host("system.posix_acl_access", b"garbage") == b"garbage"
+    with pytest.raises(InvalidArgument, match="user 66536 does not exist"):
+        TWO.attribute_to_host("system.posix_acl_access", bytes.fromhex("0200000002000400e8030100"))
+
+
 def test_the_largest_group_before_a_gap() -> None:
     assert TWO.last_gid == 65535
     assert IdMap((), (Range(0, 5, 10), Range(20, 50, 10))).last_gid == 9

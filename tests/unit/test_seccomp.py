@@ -58,19 +58,46 @@ def deny_but(*rules: dict[str, Any]) -> dict[str, Any]:
 # -- the default profile -----------------------------------------------------------------------------------------------
 
 
-@AMD64
-def test_each_call_of_the_table_gets_the_answer_that_the_profile_gives_its_name(default: Seccomp) -> None:
-    """Every number from 0 to 600, against the JSON read by other code than minidock's."""
+def allowed_numbers(go_name: str, machine: str) -> set[int | None]:
     profile = json.loads(Path(seccomp.__file__).with_name("seccomp-default.json").read_text())
     allowed: set[int | None] = set()
     for entry in profile["syscalls"]:
         applies = set(entry.get("includes", {}).get("caps", [])) <= DEFAULT
-        applies &= "amd64" in entry.get("includes", {}).get("arches", ["amd64"])
+        applies &= go_name in entry.get("includes", {}).get("arches", [go_name])
         if applies and entry["action"] == "SCMP_ACT_ALLOW" and "args" not in entry:
-            allowed |= {seccomp_bpf._number("x86_64", name) for name in entry["names"]}
+            allowed |= {seccomp_bpf._number(machine, name) for name in entry["names"]}
+    return allowed
+
+
+@AMD64
+def test_each_call_of_the_table_gets_the_answer_that_the_profile_gives_its_name(default: Seccomp) -> None:
+    """Every number from 0 to 600, against the JSON read by other code than minidock's."""
+    allowed = allowed_numbers("amd64", "x86_64")
     for number in set(range(600)) - {CLONE, SOCKET, PERSONALITY}:
         expected = ALLOW if number in allowed else ENOSYS if number > 466 or number == CLONE3 else EPERM
         assert default.run(X86_64, number) == expected, number
+
+
+@pytest.mark.parametrize(
+    ("machine", "go_name", "token", "second"),
+    [("aarch64", "arm64", AARCH64, 0x40000028), ("riscv64", "riscv64", 0xC00000F3, None)],
+)
+def test_other_machines_answer_as_the_profile_says(machine: str, go_name: str, token: int, second: int | None) -> None:
+    """The filter of a machine that these tests may not run on: compiled for it, run in ours. Numbers are the kernel's
+    (asm-generic/unistd.h), names the profile's; ``second`` is the architecture of its 32-bit programs."""
+    profile = SeccompProfile.load()
+    program = Seccomp(seccomp_bpf.build(profile.resolve(DEFAULT, Host(machine, (6, 8)))))
+    allowed = allowed_numbers(go_name, machine)
+    clone, personality, socket, clone3 = 220, 92, 198, 435
+    for number in set(range(600)) - {clone, socket, personality}:
+        expected = ALLOW if number in allowed else ENOSYS if number > 466 or number == clone3 else EPERM
+        assert program.run(token, number) == expected, number
+    assert [program.run(token, clone, [flags]) for flags in (17, 17 | 1 << 28)] == [ALLOW, EPERM]
+    assert [program.run(token, socket, [family]) for family in (2, 38, 1 << 32 | 38)] == [ALLOW, EPERM, EPERM]
+    assert [program.run(token, personality, [value]) for value in (8, 0x40000)] == [ALLOW, EPERM]
+    if second is not None:
+        assert [program.run(second, number) for number in (3, 281, 102, 128)] == [ALLOW, ALLOW, EPERM, EPERM]
+    assert program.run(0x80000016, 4) == KILL_PROCESS, "s390x's write"
 
 
 @AMD64
