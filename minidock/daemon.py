@@ -57,7 +57,7 @@ _THREADS = 32  # for what blocks: each slow upload or download holds one
 DEFAULT_HOST = "unix:///run/minidock.sock"
 DEFAULT_CONFIG = Path("/etc/minidock/daemon.json")
 _TLS = Path("/etc/minidock")
-_PATH = click.Path(path_type=Path)
+_PATH = click.Path(path_type=Path, readable=False)  # who may not read it is told to be root
 _LEVELS = {"debug": "DEBUG", "info": "INFO", "warn": "WARNING", "error": "ERROR", "fatal": "CRITICAL"}
 
 _CONFIG_KEYS = {
@@ -88,10 +88,10 @@ _CONFIG_KEYS = {
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("-H", "--host", multiple=True, help=f"Socket to listen on (default {DEFAULT_HOST}); repeatable.")
-@click.option("--data-root", type=click.Path(path_type=Path), default=Path("/var/lib/minidock"), show_default=True)
-@click.option("--exec-root", type=click.Path(path_type=Path), default=Path("/run/minidock"), show_default=True)
+@click.option("--data-root", type=_PATH, default=Path("/var/lib/minidock"), show_default=True)
+@click.option("--exec-root", type=_PATH, default=Path("/run/minidock"), show_default=True)
 @click.option("-G", "--group", default="minidock", show_default=True, help="Group of the unix socket.")
-@click.option("-p", "--pidfile", type=click.Path(path_type=Path), help="File to write the daemon's pid to.")
+@click.option("-p", "--pidfile", type=_PATH, help="File to write the daemon's pid to.")
 @click.option("--bip", default="", help="Address of the bridge with its prefix (default: one that is free).")
 @click.option(
     "--ready-sandboxes",
@@ -110,7 +110,7 @@ _CONFIG_KEYS = {
 @click.option("--insecure-registry", multiple=True, help="Registry to talk to by HTTP or without checks; repeatable.")
 @click.option("--userns-remap", default="", help="User whose ids containers get: default, USER[:GROUP], UID[:GID].")
 @click.option("-l", "--log-level", type=click.Choice(list(_LEVELS)), default="info", show_default=True)
-@click.option("--config-file", type=click.Path(path_type=Path), default=DEFAULT_CONFIG, show_default=True)
+@click.option("--config-file", type=_PATH, default=DEFAULT_CONFIG, show_default=True)
 @click.option(
     "--allow-insecure-tcp", is_flag=True, help="Let -H tcp://127.0.0.1:PORT serve clients without certificates."
 )
@@ -140,9 +140,10 @@ def main(context: click.Context, /, **flags: Any) -> None:
             stream=sys.stderr,
         )
         _run(flags)
-    except (Error, OSError) as error:
-        click.echo(f"minidockd: {error}", err=True)
-        sys.exit(1)
+    except Error as error:
+        sys.exit(f"minidockd: {error}")
+    except OSError as error:
+        sys.exit(f"minidockd: {error.filename or 'start'}: {(error.strerror or str(error)).lower()}")
 
 
 def _run(flags: dict[str, Any]) -> None:

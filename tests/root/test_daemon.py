@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import signal
 import stat
 import subprocess
 import time
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
+from click.testing import CliRunner
 
+from minidock.daemon import main
 from tests.support.daemon import Daemon, Session
 from tests.support.figures import Figure
 from tests.support.procfs import runs
@@ -140,6 +145,27 @@ def test_two_daemons_side_by_side(daemons: Session) -> None:
     finally:
         second.close()
         first.close()
+
+
+def _said(user: int, *arguments: str) -> str:
+    """What minidockd says before it ends: a process of its own, which has all imported that the user may not read."""
+    with ProcessPoolExecutor(1, multiprocessing.get_context("fork")) as pool:
+        return pool.submit(_say, user, arguments).result(timeout=60)
+
+
+def _say(user: int, arguments: tuple[str, ...]) -> str:
+    os.setuid(user)
+    result = CliRunner().invoke(main, [*arguments])
+    return f"{result.exit_code} {result.output}"
+
+
+def test_why_it_can_not_start(tmp_path: Path) -> None:
+    nobody, root = 65534, 0
+    with TemporaryDirectory() as private:  # 0700, below a folder that is open to all
+        told = _said(nobody, "--data-root", private)
+    assert told == "1 minidockd: minidockd must be root; hint: start it with sudo\n"
+    nowhere = ("--data-root", "/proc/nosuch", "--exec-root", str(tmp_path / "run"))
+    assert _said(root, *nowhere) == "1 minidockd: /proc/nosuch: no such file or directory\n"
 
 
 def test_a_second_daemon_on_the_same_root_is_refused(daemon: Daemon) -> None:
