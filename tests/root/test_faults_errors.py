@@ -15,7 +15,7 @@ import pytest
 
 from tests.support import ledger
 from tests.support.daemon import ARCHIVES, Daemon, Session
-from tests.support.faults import Api, balance, clear, struck
+from tests.support.faults import Api, balance, clear, fill, small_disk, struck
 from tests.support.figures import Figure
 
 pytestmark = [pytest.mark.overlay, pytest.mark.bridge, pytest.mark.slow, pytest.mark.time_limit(240)]
@@ -214,12 +214,6 @@ def test_damaged_records_of_a_run(fresh_daemon: Daemon) -> None:
 # -- a full disk ------------------------------------------------------------------------------------------------------
 
 
-def _small_disk(daemon: Daemon, size: str) -> list[str]:
-    """The prefix of a command that has a small tmpfs for a data root, in a mount namespace of its own."""
-    script = f'mount -t tmpfs -o size={size} none "{daemon.data_root}" && exec "$@"'
-    return ["unshare", "-m", "--", "sh", "-c", script, "sh"]
-
-
 def test_a_full_disk(daemons: Session, figure: Figure) -> None:
     """Create, start, load and the log: an error that says so, nothing half-made, and all works again with room. `rm`
     works even then, with another container's log taking all room that it makes.
@@ -228,14 +222,14 @@ def test_a_full_disk(daemons: Session, figure: Figure) -> None:
     """
     daemon = Daemon(daemons)
     try:
-        daemon.start(prefix=_small_disk(daemon, "24m"))
+        daemon.start(prefix=small_disk(daemon, "24m"))
         daemon.load("busybox")
         root, api = f"/proc/{daemon.pid}/root{daemon.data_root}", Api(daemon)
         logger = api.create("sh", "-c", "while [ ! -e /tmp/end ]; do echo xxxxxxxxxxxxxxxx; sleep 0.01; done; exit 5")
         idle = api.create("sleep", "1000")
         for ident in (logger, idle):
             api.ok("POST", f"/containers/{ident}/start")
-        _fill(f"{root}/ballast")
+        fill(f"{root}/ballast")
         made = set(os.listdir(f"{root}/containers"))
         failed = [api.ask("POST", "/containers/create", {"Image": "busybox", "Cmd": ["true"]}) for _ in range(40)]
         refused = [answer for status, answer in failed if status != 201]
@@ -259,16 +253,6 @@ def test_a_full_disk(daemons: Session, figure: Figure) -> None:
         figure("disk full in create, load, log, database", "said so; works again with room", "all four")
     finally:
         daemon.close()
-
-
-def _fill(path: str) -> None:
-    with open(path, "wb", buffering=0) as ballast:
-        for size in (1 << 20, 1 << 12):
-            try:
-                while ballast.write(bytes(size)) == size:
-                    pass
-            except OSError:
-                continue
 
 
 def test_what_belongs_to_nobody_is_named_and_taken(fresh_daemon: Daemon) -> None:

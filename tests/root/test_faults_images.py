@@ -1,10 +1,11 @@
-"""The daemon is killed at exact calls of a pull, a load, a commit; the next one does it again, and no file stays.
+"""The daemon is killed at exact calls of a pull, a load, a commit, or its disk is full: no file stays, and it is done again.
 
 Read next: test_faults_crash.py (the same for containers), ../support/faults.py.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -12,9 +13,10 @@ import pytest
 
 from tests.support import ledger, registries
 from tests.support.daemon import Daemon, Session
-from tests.support.faults import Api, balance, died, struck
+from tests.support.faults import Api, balance, died, fill, small_disk, struck
 from tests.support.figures import Figure
 from tests.support.images import docker_archive, file, tar
+from tests.support.wait import eventually
 
 pytestmark = [
     pytest.mark.overlay,
@@ -24,7 +26,6 @@ pytestmark = [
     pytest.mark.time_limit(240),
 ]
 
-BUSYBOX = f"docker-archive:{Path(__file__).parents[2]}/rootfs/build/busybox.tar:busybox:latest"
 CALLS = {
     "mkdir": "mkdir,mkdirat",
     "rename": "rename,renameat,renameat2",
@@ -57,7 +58,7 @@ def verbs(fresh_daemon: Daemon, tmp_path: Path) -> Iterator[dict[str, Do]]:
         return "made:1" if fresh_daemon.cli("load", "-i", str(archive)).code == 0 else ""
 
     with registries.real_registry(tmp_path / "registry", registries.free_port(), enter) as host:
-        registries.fill(host, BUSYBOX, "made:1", enter)
+        registries.fill(host, registries.BUSYBOX, "made:1", enter)
 
         def pull() -> str:
             return f"{host}/made:1" if fresh_daemon.cli("pull", f"{host}/made:1").code == 0 else ""
@@ -108,3 +109,43 @@ def test_killed_at_an_exact_call(
         kills = sum(_strike(fresh_daemon, daemons, verbs[verb], calls, when) for calls, when in FEW)
     assert kills
     figure(f"daemon killed at exact calls of {verb}", "ledger 0, works again", f"{kills} kill points, ledger 0")
+
+
+def _holds(daemon: Daemon) -> dict[str, set[str]]:
+    """What there is of images below the data root, which only the daemon's mount namespace shows."""
+    root = Path(f"/proc/{daemon.pid}/root{daemon.data_root}")
+    return {name: set(os.listdir(root / name)) for name in ("content/sha256", "layers", "tmp", "trash")}
+
+
+def test_a_full_disk_in_a_pull(daemons: Session, tmp_path: Path, figure: Figure) -> None:
+    """No room at all, for half of the blob, for the blob and not for its files: said so, nothing stays, and with room
+    the same pull works. What runs goes on.
+
+    Seen to fail where a layer that could not be unpacked whole is left in tmp/.
+    """
+    archive, daemon = tmp_path / "image.tar", Daemon(daemons)
+    layer = tar(file("noise", os.urandom(6 << 20)), file("zeroes", bytes(6 << 20)))
+    archive.write_bytes(docker_archive([layer], ["made:1"]))
+    try:
+        with registries.real_registry(tmp_path / "registry", registries.free_port(), daemon.netns.enter) as host:
+            registries.fill(host, f"docker-archive:{archive}:made:1", "made:1", daemon.netns.enter)
+            daemon.start(prefix=small_disk(daemon, "32m"))
+            daemon.load("busybox")
+            api = Api(daemon)
+            running = api.create("sleep", "1000", NetworkMode="none")
+            api.ok("POST", f"/containers/{running}/start")
+            before, ballast = _holds(daemon), f"/proc/{daemon.pid}/root{daemon.data_root}/ballast"
+            for left in (0, 3 << 20, 9 << 20):
+                fill(ballast, leave=left)
+                pulled = daemon.cli("pull", f"{host}/made:1")
+                assert pulled.code == 1 and "no space left" in pulled.err.lower(), pulled
+                eventually(lambda: _holds(daemon) == before, "nothing half made to stay")
+                assert api.state(running)["Status"] == "running"
+                os.unlink(ballast)
+            daemon.cli.ok("pull", f"{host}/made:1")
+            api.ok("DELETE", f"/images/{host}/made:1")
+            eventually(lambda: _holds(daemon) == before, "the image to be gone")
+            api.ok("DELETE", f"/containers/{running}?force=1")
+    finally:
+        daemon.close()
+    figure("disk full in pull and unpack", "said so; works again with room", "at 3 places, nothing half made")

@@ -11,7 +11,7 @@ import socket
 import struct
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 
 from minidock.wire.frames import FrameParser
-from tests.support import ledger
+from tests.support import ledger, registries
 from tests.support.daemon import Daemon, Session
 from tests.support.faults import Api, balance, check_legal, clear
 from tests.support.figures import Figure
@@ -182,10 +182,20 @@ def _post(path: str, body: str = "", more: str = "") -> str:
 UPGRADE = "Connection: Upgrade\r\nUpgrade: tcp\r\n"
 
 
+@pytest.fixture
+def image(fresh_daemon: Daemon, tmp_path: Path) -> Iterator[str]:
+    """The name of an image in a registry near the daemon."""
+    enter = fresh_daemon.netns.enter
+    with registries.real_registry(tmp_path / "registry", registries.free_port(), enter) as host:
+        registries.fill(host, registries.BUSYBOX, "made:1", enter)
+        yield f"{host}/made:1"
+
+
+@pytest.mark.registry
 def test_clients_that_vanish(
-    fresh_daemon: Daemon, daemons: Session, scale: Callable[[int, int], int], figure: Figure
+    fresh_daemon: Daemon, daemons: Session, image: str, scale: Callable[[int, int], int], figure: Figure
 ) -> None:
-    """attach, logs -f, events, wait, exec: cut off, or closed for writing and then cut off. Nothing stays.
+    """attach, logs -f, events, wait, exec, pull: cut off, or closed for writing and then cut off. Nothing stays.
 
     Seen to fail where a client that follows a log is not watched: it was noticed at the next line only.
     """
@@ -195,7 +205,7 @@ def test_clients_that_vanish(
     count, dice = scale(40, 500), random.Random(7)
     full = f"/containers/{ident}"
     _, descriptors, _ = _size(fresh_daemon)
-    for _ in range(count):
+    for number in range(count):
         session = api.ok("POST", f"{full}/exec", {"Cmd": ["true"], "AttachStdout": True})["Id"]
         request = dice.choice(
             (
@@ -204,8 +214,11 @@ def test_clients_that_vanish(
                 "GET /events HTTP/1.1\r\nHost: d\r\n\r\n",
                 _post(f"{full}/wait"),
                 _post(f"/exec/{session}/start", "{}", UPGRADE),
+                _post(f"/images/create?fromImage={image}"),
             )
         )
+        if number % 8 == 0:  # so that there is something to pull again
+            api.ask("DELETE", f"/images/{image}?force=1")
         sock = _raw(fresh_daemon, request)
         if dice.random() < 0.5:
             sock.shutdown(socket.SHUT_WR)
@@ -217,9 +230,11 @@ def test_clients_that_vanish(
         sock.close()
     assert api.state(ident)["Status"] == "running"
     eventually(lambda: _size(fresh_daemon)[1] <= descriptors + 1, "the descriptors to be closed")
+    fresh_daemon.cli.ok("pull", image)  # one that is under way is shared; so it is over when this one is
+    api.ok("DELETE", f"/images/{image}?force=1")
     api.ok("DELETE", f"{full}?force=1")
     balance(daemons, before, f"{count} clients that vanish")
-    figure("attach, logs, exec, wait, events clients vanish", "ledger 0", f"{count} clients, ledger 0")
+    figure("attach, logs, exec, wait, events, pull clients vanish", "ledger 0", f"{count} clients, ledger 0")
 
 
 def test_clients_that_stop_reading(

@@ -147,6 +147,24 @@ def clear(api: Api) -> None:
         api.ok("DELETE", f"/containers/{row['Id']}?force=1&v=1")
 
 
+def small_disk(daemon: Daemon, size: str) -> list[str]:
+    """The prefix of a command that has a small tmpfs for a data root, in a mount namespace of its own."""
+    script = f'mount -t tmpfs -o size={size} none "{daemon.data_root}" && exec "$@"'
+    return ["unshare", "-m", "--", "sh", "-c", script, "sh"]
+
+
+def fill(path: str, leave: int = 0) -> None:
+    """A file that takes all room on its disk but for ``leave`` bytes."""
+    with open(path, "wb", buffering=0) as ballast:
+        for size in (1 << 20, 1 << 12):
+            try:
+                while ballast.write(bytes(size)) == size:
+                    pass
+            except OSError:
+                continue
+        ballast.truncate(max(0, ballast.tell() - leave))
+
+
 def balance(session: Session, before: ledger.Ledger, what: str) -> None:
     """The ledger, without the daemon's own descriptors and threads: it may be another process by now."""
 

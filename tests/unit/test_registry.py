@@ -30,6 +30,7 @@ from minidock.image.model import Auth, RegistryConfig
 from minidock.image.progress import Meter
 from minidock.image.registry import Document, Endpoint, Repository, endpoints, is_insecure
 from minidock.wire.errors import Error, InvalidArgument, NotFound, ServerError
+from tests.support.figures import Figure
 from tests.support.images import digest, file, tar
 from tests.support.registries import INDEX, FakeRegistry, Reply, Request, fake_registry, refusal
 
@@ -144,7 +145,10 @@ def test_a_wrong_password_is_an_access_error(fake: FakeRegistry) -> None:
         got(fake, auth=BOB)
 
 
-def test_credentials_do_not_follow_a_redirect_to_another_host(fake: FakeRegistry, tmp_path: Path) -> None:
+@pytest.mark.slow
+def test_credentials_do_not_follow_a_redirect_to_another_host(
+    fake: FakeRegistry, tmp_path: Path, figure: Figure
+) -> None:
     """CVE-2020-15157. The storage behind a registry is somebody else's; the control: the registry itself gets them.
 
     Row 19. Variant: Authorization goes wherever a redirect leads.
@@ -162,6 +166,7 @@ def test_credentials_do_not_follow_a_redirect_to_another_host(fake: FakeRegistry
         assert all("authorization" not in request.headers for request in storage.requests) and storage.requests
         (asked,) = [request for request in fake.requests if "/blobs/" in request.path]
         assert asked.headers["authorization"] == "Bearer bobs"
+    figure("registry: redirects to another host", "credentials stay", "none of them sent there, the layer is right")
 
 
 def test_another_port_is_another_host(fake: FakeRegistry, tmp_path: Path) -> None:
