@@ -1,4 +1,4 @@
-"""The daemon is killed at exact calls of a pull, a load, a commit, or its disk is full: no file stays, and it is done again.
+"""The daemon is killed at exact calls of a pull, a load, a commit, or its disk is full: nothing half made stays.
 
 Read next: test_faults_crash.py (the same for containers), ../support/faults.py.
 """

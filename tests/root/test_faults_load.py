@@ -197,7 +197,8 @@ def test_clients_that_vanish(
 ) -> None:
     """attach, logs -f, events, wait, exec, pull: cut off, or closed for writing and then cut off. Nothing stays.
 
-    Seen to fail where a client that follows a log is not watched: it was noticed at the next line only.
+    Seen to fail where a client that follows a log is not watched (it was noticed at the next line only), and where a
+    pull keeps its connection to the registry.
     """
     before, api = ledger.take(daemons), Api(fresh_daemon)
     ident = api.create("sh", "-c", "echo begin; sleep 1000")
