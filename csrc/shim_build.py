@@ -34,6 +34,12 @@ OUR_CALLS = """
     int md_act_as(unsigned uid, unsigned gid);
 """
 
+# malloc.h
+GLIBC = """
+    #define M_ARENA_MAX ...
+    int mallopt(int param, int value);
+"""
+
 # seccomp.h, as of libseccomp 2.5; "..." is filled in by the compiler.
 LIBSECCOMP = """
     typedef void *scmp_filter_ctx;
@@ -56,10 +62,10 @@ LIBSECCOMP = """
 """
 
 ffibuilder = FFI()
-ffibuilder.cdef(OUR_CALLS + LIBSECCOMP)
+ffibuilder.cdef(OUR_CALLS + GLIBC + LIBSECCOMP)
 ffibuilder.set_source(
     "minidock._shim",
-    '#include <seccomp.h>\n#include "shim.h"\n#include "tree.h"\n#include "userns.h"\n',
+    '#include <malloc.h>\n#include <seccomp.h>\n#include "shim.h"\n#include "tree.h"\n#include "userns.h"\n',
     sources=[str(CSRC / name) for name in ("shim.c", "idmap.c", "overlay.c", "path.c", "tree.c", "userns.c", "util.c")],
     include_dirs=[str(CSRC)],
     libraries=["seccomp"],

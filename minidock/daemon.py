@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import fcntl
+import gc
 import json
 import logging
 import os
@@ -42,7 +43,7 @@ from minidock.engine.trash import Trash
 from minidock.engine.volumes import Volumes
 from minidock.image.model import RegistryConfig
 from minidock.image.store import ImageStore
-from minidock.linux import doctor, idmap, systemd, userns
+from minidock.linux import doctor, idmap, shim, systemd, userns
 from minidock.linux.pool import pool
 from minidock.network import pools
 from minidock.network.bridge import Bridge
@@ -152,6 +153,7 @@ def _run(flags: dict[str, Any]) -> None:
     The process ends without waiting for its threads: a pull under way would hold up the stop for as long as its
     registry likes. What such a thread leaves lies in tmp/, which the next start empties.
     """
+    shim.one_heap()
     loop = asyncio.new_event_loop()
     loop.set_default_executor(pool(_THREADS, "minidockd"))
     loop.run_until_complete(_Daemon(flags).run())
@@ -236,6 +238,7 @@ class _Daemon:
                 userns.try_out(self._settings.data_root / "tmp", self._settings.remap)
             engine = Engine(self._parts(opened))
             await engine.restore()
+            gc.freeze()  # what is there by now stays: no collection need look at it, 20 ms each
             context = self._tls()
             sockets = self._listen(opened)
             await self._serve(Server(engine, sockets, context), engine, sockets)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from minidock.linux.idmap import IdMap
@@ -37,7 +38,7 @@ class Settings:
     cgroup_parent: str = ""
     remap: IdMap | None = None
 
-    @property
+    @cached_property
     def instance(self) -> str:
         """Eight digits that name this data root; part of the names of its kernel objects."""
         return hashlib.sha256(os.fsencode(os.path.realpath(self.data_root))).hexdigest()[:8]

@@ -120,6 +120,14 @@ def act_as(uid: int, gid: int) -> None:
     _checked(lib.md_act_as(uid, gid), f"act as {uid}:{gid}")
 
 
+def one_heap() -> None:
+    """All threads allocate from one heap. glibc gives each its own, of which a megabyte stays with a thread that idles.
+
+    Little waits for it: Python has one thread at work at a time. See: mallopt(3), M_ARENA_MAX.
+    """
+    lib.mallopt(lib.M_ARENA_MAX, 1)
+
+
 def _checked(result: int, what: str | None) -> int:
     if result < 0:
         raise OSError(-result, os.strerror(-result), what)
