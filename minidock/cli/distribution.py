@@ -39,14 +39,7 @@ def commit_command(
 @flag("-q", "--quiet", help="Suppress verbose output")
 def push_command(name: str, all_tags: bool, quiet: bool) -> None:
     """Upload an image to a registry"""
-    repository, tag = reference.split(name)
-    if all_tags and tag:
-        raise Failed("tag can't be used with --all-tags/-a", 1)
-    if not tag and not all_tags:
-        tag = "latest"
-        if not quiet:
-            print("Using default tag: latest")
-    canonical = reference.canonical(repository)
+    canonical, tag = reference.of_transfer(name, all_tags, quiet)
     lines = Distribution(client()).push(canonical, tag, credentials.header(canonical))
     if quiet:
         list(lines)

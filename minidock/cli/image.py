@@ -24,14 +24,7 @@ _PIECE = 1 << 18
 @value("--platform", help="Set platform if the registry offers several", default="")
 def pull_command(name: str, all_tags: bool, quiet: bool, platform: str) -> None:
     """Download an image from a registry"""
-    repository, tag = reference.split(name)
-    if all_tags and tag:
-        raise Failed("tag can't be used with --all-tags/-a", 1)
-    if not tag and not all_tags:
-        tag = "latest"
-        if not quiet:
-            print("Using default tag: latest")
-    canonical = reference.canonical(repository)
+    canonical, tag = reference.of_transfer(name, all_tags, quiet)
     lines = client().pull(canonical, tag, platform, credentials.header(canonical))
     if quiet:
         list(lines)
@@ -39,7 +32,7 @@ def pull_command(name: str, all_tags: bool, quiet: bool, platform: str) -> None:
         from minidock.cli.progress import show_progress
 
         show_progress(lines, sys.stdout)
-    print(reference.canonical(repository) if all_tags else reference.full(f"{name}"))
+    print(canonical if all_tags else reference.full(name))
 
 
 def _pieces(file: BinaryIO) -> Iterator[bytes]:

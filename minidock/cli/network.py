@@ -5,7 +5,6 @@ Read next: noun.py, networking.py (the flags of `run` about networks).
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping, Sequence
 from ipaddress import ip_interface, ip_network
 from typing import Any
@@ -14,9 +13,10 @@ from minidock.cli import values
 from minidock.cli.networking import endpoint_body
 from minidock.cli.noun import Noun
 from minidock.cli.output import filter_map, show_rows
-from minidock.cli.verb import BadFlag, Failed, argument, client, flag, tell, value, verb
+from minidock.cli.removal import agree, remove_each
+from minidock.cli.verb import BadFlag, argument, client, flag, tell, value, verb
 from minidock.client.networks import Networks
-from minidock.wire.errors import Error, InvalidArgument, NotFound
+from minidock.wire.errors import InvalidArgument, NotFound
 from minidock.wire.names import short_id
 
 COLUMNS = ("ID", "Name", "Driver", "Scope")
@@ -159,16 +159,7 @@ def inspect_command(names: Sequence[str], layout: str | None, verbose: bool) -> 
 @flag("-f", "--force", help="Do not error if the network does not exist")
 def rm_command(names: Sequence[str], force: bool) -> int:
     """Remove one or more networks"""
-    daemon, code = Networks(client()), 0
-    for name in names:
-        try:
-            daemon.remove(name)
-            print(name)
-        except Error as error:
-            if not (force and isinstance(error, NotFound)):
-                tell(error)
-                code = 1
-    return code
+    return remove_each(names, Networks(client()).remove, (NotFound,) if force else ())
 
 
 @verb("prune")
@@ -177,10 +168,7 @@ def rm_command(names: Sequence[str], force: bool) -> int:
 def prune_command(filters: Sequence[str], force: bool) -> None:
     """Remove all unused networks"""
     if not force:
-        print("WARNING! This will remove all custom networks not used by at least one container.")
-        print("Are you sure you want to continue? [y/N] ", end="", flush=True)
-        if sys.stdin.readline().strip().lower() != "y":
-            raise Failed("network prune has been cancelled", 1)
+        agree(" all custom networks not used by at least one container.", "network prune")
     removed = Networks(client()).prune(filter_map(filters))
     if removed:
         print("Deleted Networks:", *removed, "", sep="\n")

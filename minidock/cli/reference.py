@@ -6,6 +6,7 @@ full name after a pull. See: https://github.com/distribution/reference.
 
 from __future__ import annotations
 
+from minidock.cli.verb import Failed
 from minidock.wire.errors import InvalidArgument
 
 HUB = "docker.io"
@@ -37,6 +38,18 @@ def full(reference: str) -> str:
     repository, tag = split(reference)
     tag = tag or "latest"
     return f"{canonical(repository)}{'@' if ':' in tag else ':'}{tag}"
+
+
+def of_transfer(name: str, all_tags: bool, quiet: bool) -> tuple[str, str]:
+    """(repository in canonical form, tag) of a pull or a push; an empty tag for all of them. Says what it takes."""
+    repository, tag = split(name)
+    if all_tags and tag:
+        raise Failed("tag can't be used with --all-tags/-a", 1)
+    if not tag and not all_tags:
+        tag = "latest"
+        if not quiet:
+            print("Using default tag: latest")
+    return canonical(repository), tag
 
 
 def with_tag(reference: str) -> str:

@@ -10,7 +10,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from minidock.cli.output import filter_map, show_rows, show_template, table
-from minidock.cli.verb import BadFlag, Failed, Function, client, flag, value, verb
+from minidock.cli.removal import agree
+from minidock.cli.verb import BadFlag, Function, client, flag, value, verb
 from minidock.client.client import Filters, Json
 from minidock.client.upkeep import Upkeep
 from minidock.wire.units import decimal_size
@@ -27,14 +28,6 @@ def _flags(function: Function) -> Function:
     function = flag("-f", "--force", help="Do not prompt for confirmation")(function)
     wanted = "Provide filter values, such as until=24h or label=KEY"
     return value("--filter", "filters", metavar="filter", multiple=True, help=wanted)(function)
-
-
-def agree(warning: str, what: str) -> None:
-    """Asks; raises Failed for anything but yes."""
-    print(f"WARNING! This will remove{warning}")
-    print("Are you sure you want to continue? [y/N] ", end="", flush=True)
-    if sys.stdin.readline().strip().lower() not in ("y", "yes"):
-        raise Failed(f"{what} has been cancelled", 1)
 
 
 @verb("prune")

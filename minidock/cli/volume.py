@@ -5,16 +5,16 @@ Read next: noun.py.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from minidock.cli import values
 from minidock.cli.noun import Noun
 from minidock.cli.output import filter_map, show_rows
-from minidock.cli.verb import BadFlag, Failed, argument, client, flag, tell, value, verb
+from minidock.cli.removal import agree, remove_each
+from minidock.cli.verb import BadFlag, argument, client, flag, value, verb
 from minidock.client.volumes import Volumes
-from minidock.wire.errors import Error, InvalidArgument
+from minidock.wire.errors import InvalidArgument
 from minidock.wire.units import decimal_size
 
 COLUMNS = ("Driver", "Name")
@@ -86,15 +86,8 @@ def inspect_command(names: Sequence[str], layout: str | None) -> int:
 @flag("-f", "--force", help="Do not error if the volume does not exist")
 def rm_command(names: Sequence[str], force: bool) -> int:
     """Remove one or more volumes"""
-    daemon, code = Volumes(client()), 0
-    for name in names:
-        try:
-            daemon.remove(name, force)
-            print(name)
-        except Error as error:
-            tell(error)
-            code = 1
-    return code
+    daemon = Volumes(client())
+    return remove_each(names, lambda name: daemon.remove(name, force))
 
 
 @verb("prune")
@@ -105,10 +98,7 @@ def prune_command(everything: bool, filters: Sequence[str], force: bool) -> None
     """Remove unused local volumes"""
     if not force:
         kind = "all local" if everything else "anonymous local"
-        print(f"WARNING! This will remove {kind} volumes not used by at least one container.")
-        print("Are you sure you want to continue? [y/N] ", end="", flush=True)
-        if sys.stdin.readline().strip().lower() != "y":
-            raise Failed("volume prune has been cancelled", 1)
+        agree(f" {kind} volumes not used by at least one container.", "volume prune")
     wanted = filter_map(filters)
     if everything:
         wanted["all"] = ["true"]

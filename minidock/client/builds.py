@@ -1,6 +1,6 @@
 """The client's verb build: a context in, lines out.
 
-For cli/build.py; a module of its own, as only it needs it. Read next: client.py.
+For cli/build.py. Read next: part.py.
 """
 
 from __future__ import annotations
@@ -8,7 +8,8 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 
-from minidock.client.client import Client, Json, Query
+from minidock.client.client import Json, Query
+from minidock.client.part import Part
 from minidock.wire.errors import ServerError
 
 
@@ -20,11 +21,8 @@ class BuildFailed(ServerError):
         self.code = code
 
 
-class Builds:
-    """``Builds(client).build(…)``; errors are those of wire/errors.py."""
-
-    def __init__(self, client: Client) -> None:
-        self._client = client
+class Builds(Part):
+    """``Builds(client).build(…)``."""
 
     def build(self, context: Iterator[bytes], query: Query, registry_config: str) -> Iterator[Json]:
         """The daemon's lines; ``context`` is a tar, plain or compressed. Raises BuildFailed where the build failed."""

@@ -1,6 +1,6 @@
 """The client's verbs on images that leave: push, save, commit; history; and on registries: login, search.
 
-For cli/distribution.py and cli/login.py; a module of its own, as only they need it. Read next: client.py.
+For cli/distribution.py and cli/login.py. Read next: part.py.
 """
 
 from __future__ import annotations
@@ -8,18 +8,16 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 
-from minidock.client.client import Client, Filters, Json, Query, encode_filters, quote
+from minidock.client.client import Filters, Json, Query, encode_filters, quote
 from minidock.client.connection import Response
+from minidock.client.part import Part
 from minidock.wire.errors import ServerError
 
 _NOBODY = "e30="  # {} in base64: Docker's daemons want the header with every push
 
 
-class Distribution:
-    """``Distribution(client).push(…)``; errors are those of wire/errors.py."""
-
-    def __init__(self, client: Client) -> None:
-        self._client = client
+class Distribution(Part):
+    """``Distribution(client).push(…)``."""
 
     def push(self, repository: str, tag: str = "", auth: str = "") -> Iterator[Json]:
         """Progress lines; errors are raised where they come. No tag: all tags. ``auth``: X-Registry-Auth."""
@@ -40,20 +38,18 @@ class Distribution:
 
         What it says to that, and the identity token that is to be kept in place of the password, if there is one.
         """
-        answer = json.loads(self._client.request("POST", "/auth", body=credentials).read())
+        answer = self._ask("POST", "/auth", body=credentials)
         return str(answer.get("Status") or "Login Succeeded"), str(answer.get("IdentityToken") or "")
 
     def search(self, query: Query, filters: Filters, auth: str = "") -> list[Json]:
         """What a registry finds: name, description, star_count, is_official. ``query``: term, limit."""
         asked = {**query, "filters": encode_filters(filters)}
-        headers = {"X-Registry-Auth": auth or _NOBODY}
-        return list(json.loads(self._client.request("GET", "/images/search", asked, headers=headers).read()))
+        return list(self._ask("GET", "/images/search", asked, auth=auth or _NOBODY))
 
     def commit(self, query: Query) -> str:
         """The new image's id. ``query``: container, repo, tag, author, comment, changes (a list), pause."""
-        return str(json.loads(self._client.request("POST", "/commit", query).read())["Id"])
+        return str(self._ask("POST", "/commit", query)["Id"])
 
     def history(self, image: str) -> list[Json]:
         """The image's steps, newest first: Id, Created, CreatedBy, Size, Tags, Comment."""
-        path = f"/images/{quote(image, keep=b'/:@')}/history"
-        return list(json.loads(self._client.request("GET", path).read()))
+        return list(self._ask("GET", f"/images/{quote(image, keep=b'/:@')}/history"))

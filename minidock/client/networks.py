@@ -1,25 +1,16 @@
 """The client's verbs on networks, one method a request.
 
-For the commands of `minidock network`; a module of its own, as only they need it. Read next: client.py.
+For the commands of `minidock network`. Read next: part.py.
 """
 
 from __future__ import annotations
 
-import json
-from typing import Any
-
-from minidock.client.client import Client, Filters, Json, Query, encode_filters, quote
+from minidock.client.client import Filters, Json, encode_filters, quote
+from minidock.client.part import Part
 
 
-class Networks:
-    """``Networks(client).all()``; errors are those of wire/errors.py."""
-
-    def __init__(self, client: Client) -> None:
-        self._client = client
-
-    def _ask(self, method: str, path: str, query: Query | None = None, body: object = None) -> Any:
-        data = self._client.request(method, path, query, body).read()
-        return json.loads(data) if data else None
+class Networks(Part):
+    """``Networks(client).all()``."""
 
     def all(self, filters: Filters | None = None) -> list[Json]:
         """Every network, as inspect shows it but for its containers."""

@@ -1,7 +1,6 @@
 """The client's verbs for upkeep: disk usage, prune, events, stats, update.
 
-For the commands of those names; a module of its own, as only they need it. Read next:
-client.py.
+For the commands of those names. Read next: part.py.
 """
 
 from __future__ import annotations
@@ -9,25 +8,20 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 
-from minidock.client.client import Client, Filters, Json, Query, container_path, encode_filters
+from minidock.client.client import Filters, Json, container_path, encode_filters
+from minidock.client.part import Part
 
 
-class Upkeep:
-    """``Upkeep(client).df()``; errors are those of wire/errors.py."""
-
-    def __init__(self, client: Client) -> None:
-        self._client = client
-
-    def _ask(self, method: str, path: str, query: Query | None = None, body: object = None) -> Json:
-        return dict(json.loads(self._client.request(method, path, query, body).read()))
+class Upkeep(Part):
+    """``Upkeep(client).df()``."""
 
     def df(self) -> Json:
         """What takes up the disk: LayersSize, Images, Containers, Volumes, BuildCache."""
-        return self._ask("GET", "/system/df")
+        return dict(self._ask("GET", "/system/df"))
 
     def prune(self, kind: str, filters: Filters | None = None) -> Json:
         """Removes what nobody uses; ``kind``: containers, images, networks, volumes."""
-        return self._ask("POST", f"/{kind}/prune", {"filters": encode_filters(filters)})
+        return dict(self._ask("POST", f"/{kind}/prune", {"filters": encode_filters(filters)}))
 
     def events(self, filters: Filters | None = None, since: str = "", until: str = "") -> Iterator[Json]:
         """Events as they come, and the kept ones since a time; ends at ``until``."""
@@ -38,7 +32,7 @@ class Upkeep:
 
     def stats(self, container: str) -> Json:
         """The counters of what it uses, now."""
-        return self._ask("GET", f"{container_path(container)}/stats", {"stream": "false", "one-shot": True})
+        return dict(self._ask("GET", f"{container_path(container)}/stats", {"stream": "false", "one-shot": True}))
 
     def update(self, container: str, wish: Json) -> list[str]:
         """Changes limits and restart policy; the daemon's warnings."""
