@@ -1,4 +1,6 @@
-"""Fixtures of the monitor's own tests: the two builds, and a workshop around each test (support/monitors.py)."""
+"""Fixtures that several files here have: the monitor's two builds and a workshop around each test of it
+(support/monitors.py); a store of images without a daemon, and a registry of ours (support/images.py, registries.py).
+"""
 
 from __future__ import annotations
 
@@ -8,8 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.support import images as made_images
 from tests.support import monitors
+from tests.support.images import Images
 from tests.support.monitors import BIG, Build, Workshop
+from tests.support.registries import BASE, QUICK, TOP, FakeRegistry, fake_registry
 
 
 @pytest.fixture(scope="session", params=["plain", "sanitized"])
@@ -31,3 +36,19 @@ def workshop(build: Build, tmp_path: Path) -> Iterator[Workshop]:
 def counted() -> bytes:
     """What monitors.COUNT prints."""
     return b"".join(b"%d\n" % n for n in range(1, 400001))[:BIG]
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> Iterator[Images]:
+    """A store of the test's own, impatient with registries."""
+    with made_images.images(tmp_path / "data") as found:
+        found.store.puller().timing = found.store.pusher().timing = QUICK
+        yield found
+
+
+@pytest.fixture
+def fake() -> Iterator[FakeRegistry]:
+    """A registry that does as it is told, with an image x:1 of two layers."""
+    with fake_registry() as found:
+        found.publish("x", "1", [BASE, TOP])
+        yield found

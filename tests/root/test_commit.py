@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import stat
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -20,12 +19,6 @@ from tests.support.images import Images, directory, docker_archive, file, tar, t
 pytestmark = pytest.mark.overlay
 BASE = tar(directory("d"), file("d/gone", b"1"), file("d/kept", b"2"), directory("o"), file("o/below", b"3"))
 NOTHING = CommitRequest({})
-
-
-@pytest.fixture
-def images(tmp_path: Path) -> Iterator[Images]:
-    with made.images(tmp_path / "data") as found:
-        yield found
 
 
 def test_the_layer_is_the_upper_directory(images: Images, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -26,12 +26,6 @@ from tests.support.images import NOTHING, Images, directory, docker_archive, fil
 BUILD = Path(__file__).parents[2] / "rootfs/build"
 BASE = tar(directory("etc"), file("etc/name", b"base"))
 TOP = tar(file("top", b"top"))
-
-
-@pytest.fixture
-def images(tmp_path: Path) -> Iterator[Images]:
-    with made.images(tmp_path / "data") as found:
-        yield found
 
 
 def nobody(_: str) -> list[User]:

@@ -33,7 +33,6 @@ from tests.support.registries import (
     FakeRegistry,
     Reply,
     Request,
-    fake_registry,
     refusal,
 )
 
@@ -47,20 +46,6 @@ def real(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         registries.fill(host, ALPINE, "alpine:3.23")
         registries.fill(host, BUSYBOX, "tools/busybox:latest")
         yield host
-
-
-@pytest.fixture
-def images(tmp_path: Path) -> Iterator[Images]:
-    with made.images(tmp_path / "data") as found:
-        found.store.puller().timing = QUICK
-        yield found
-
-
-@pytest.fixture
-def fake() -> Iterator[FakeRegistry]:
-    with fake_registry() as found:
-        found.publish("x", "1", [BASE, TOP])
-        yield found
 
 
 # -- the real registry

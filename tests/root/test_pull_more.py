@@ -9,7 +9,6 @@ import io
 import json
 import os
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -22,23 +21,9 @@ from tests.support import registries
 from tests.support.daemon import Daemon
 from tests.support.figures import Figure
 from tests.support.images import Images, file, tar
-from tests.support.registries import BASE, BUSYBOX, QUICK, TOP, FakeRegistry, Reply, Request, fake_registry
+from tests.support.registries import BASE, BUSYBOX, QUICK, FakeRegistry, Reply, Request
 
 BUILD = Path(__file__).parents[2] / "rootfs/build"
-
-
-@pytest.fixture
-def images(tmp_path: Path) -> Iterator[Images]:
-    with made.images(tmp_path / "data") as found:
-        found.store.puller().timing = QUICK
-        yield found
-
-
-@pytest.fixture
-def fake() -> Iterator[FakeRegistry]:
-    with fake_registry() as found:
-        found.publish("x", "1", [BASE, TOP])
-        yield found
 
 
 # -- downloads that break off, and zstd

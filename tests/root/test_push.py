@@ -36,11 +36,9 @@ ME = Auth("me", "secret")
 
 
 @pytest.fixture
-def images(tmp_path: Path) -> Iterator[Images]:
-    with made.images(tmp_path / "data") as found:
-        found.store.pusher().timing = QUICK
-        found.store.puller().timing = QUICK
-        yield found
+def images(images: Images) -> Images:
+    images.store.pusher().timing = images.store.puller().timing = QUICK
+    return images
 
 
 class Shelf:

@@ -6,7 +6,6 @@ import io
 import json
 import subprocess
 import tarfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -19,12 +18,6 @@ from tests.support.registries import fake_registry
 
 BASE = tar(file("base", b"B" * 1000))
 TOP = tar(file("top", b"top"))
-
-
-@pytest.fixture
-def images(tmp_path: Path) -> Iterator[Images]:
-    with made.images(tmp_path / "data") as found:
-        yield found
 
 
 def members(archive: bytes) -> dict[str, bytes]:

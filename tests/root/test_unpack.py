@@ -11,7 +11,6 @@ import stat
 import struct
 import subprocess
 import tarfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -22,12 +21,6 @@ from tests.support.images import Images, directory, file, hard_link, item, symli
 OPAQUE = "trusted.overlay.opaque"
 # v2 capability: cap_net_raw+ep
 CAP_NET_RAW = struct.pack("<IIIII", 0x02000001, 1 << 13, 0, 0, 0)
-
-
-@pytest.fixture
-def images(tmp_path: Path) -> Iterator[Images]:
-    with made.images(tmp_path / "data") as found:
-        yield found
 
 
 def test_everything_about_a_file_is_kept(images: Images) -> None:

@@ -13,7 +13,7 @@ import contextlib
 import os
 import shutil
 import tarfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -258,12 +258,6 @@ def test_a_disk_that_is_nearly_full_is_left_alone(place: Path, monkeypatch: pyte
 
 
 # -- the same through the store: nothing stays
-
-
-@pytest.fixture
-def images(tmp_path: Path) -> Iterator[Images]:
-    with made.images(tmp_path / "data") as found:
-        yield found
 
 
 @pytest.mark.parametrize(
