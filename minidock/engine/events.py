@@ -56,7 +56,8 @@ class Events:
             while True:
                 left = None if until is None else (until - times.now()) / times.SECOND
                 try:
-                    event = await asyncio.wait_for(queue.get(), left) if queue.empty() else queue.get_nowait()
+                    async with asyncio.timeout(left if queue.empty() else None):
+                        event = await queue.get()
                 except TimeoutError:
                     return
                 if until is not None and event.time > until:

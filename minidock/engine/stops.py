@@ -108,7 +108,8 @@ class Stops:
 async def _over(run: asyncio.Event, seconds: float | None) -> bool:
     """Waits until the end of this run is recorded; False if that took longer."""
     try:
-        await asyncio.wait_for(run.wait(), seconds)
+        async with asyncio.timeout(seconds):
+            await run.wait()
     except TimeoutError:
         return run.is_set()  # it may have ended, and another run begun, while the waiting was called off
     return True

@@ -70,7 +70,8 @@ class Relay:
     async def _serve(self, client: socket.socket) -> None:
         server = socket.socket(self._family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
         with client, server, contextlib.suppress(OSError, TimeoutError):
-            await asyncio.wait_for(self._loop.sock_connect(server, self._target), _PATIENCE)
+            async with asyncio.timeout(_PATIENCE):
+                await self._loop.sock_connect(server, self._target)
             await _both(self._pump(client, server), self._pump(server, client))
 
     async def _pump(self, source: socket.socket, target: socket.socket) -> None:

@@ -166,14 +166,16 @@ class Resolver:
     async def _serve(self, client: socket.socket) -> None:
         with client, contextlib.suppress(OSError, TimeoutError, EOFError):
             while True:
-                data = await asyncio.wait_for(_read_message(client), _IDLE)
+                async with asyncio.timeout(_IDLE):
+                    data = await _read_message(client)
                 query = dns.parse(data)
                 if query is None:
                     return
                 reply = self._own(query, _MOST)
                 if reply is None:
                     reply = await self._forward(data, query, _by_tcp)
-                await asyncio.wait_for(self._loop.sock_sendall(client, _framed(reply)), _IDLE)
+                async with asyncio.timeout(_IDLE):
+                    await self._loop.sock_sendall(client, _framed(reply))
 
     # ---- answers
 
@@ -195,7 +197,8 @@ class Resolver:
         """The first answer of the host's resolvers, in their order."""
         for server in self._names.servers():
             try:
-                reply: bytes = await asyncio.wait_for(ask(server, data), _PATIENCE)
+                async with asyncio.timeout(_PATIENCE):
+                    reply: bytes = await ask(server, data)
             except (OSError, TimeoutError, EOFError) as error:
                 log.debug("resolver %s: %s", server, error or "no answer")
                 continue

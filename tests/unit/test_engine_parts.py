@@ -41,6 +41,28 @@ def test_events_end_at_until() -> None:
     assert [event.action for event in asyncio.run(scenario())] == ["create"]
 
 
+@pytest.mark.parametrize("turns", range(4))
+def test_who_hangs_up_while_an_event_comes_is_let_go(turns: int) -> None:
+    """In the same few turns of the loop: who was told of the end must not go on, for an event that a filter may drop.
+
+    Seen to fail with asyncio.wait_for, which in Python 3.11 prefers the result to being cancelled.
+    """
+
+    async def scenario() -> None:
+        events = Events()
+        listening = asyncio.ensure_future(anext(events.subscribe(until=times.now() + 60 * times.SECOND)))
+        for _ in range(4):
+            await asyncio.sleep(0)
+        events.publish("container", "create", "1")
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        if listening.cancel():
+            await asyncio.wait([listening])
+            assert listening.cancelled() and not events._listeners
+
+    asyncio.run(scenario())
+
+
 def test_a_listener_that_does_not_listen_costs_bounded_memory() -> None:
     async def scenario() -> int:
         events = Events()

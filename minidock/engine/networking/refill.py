@@ -68,7 +68,8 @@ class Refill:
         """Waits until no start has come for a moment; False if the daemon ends."""
         while not self._closing:
             try:
-                await asyncio.wait_for(self._again.wait(), _QUIET)
+                async with asyncio.timeout(_QUIET):
+                    await self._again.wait()
             except TimeoutError:
                 return True
             self._again.clear()
