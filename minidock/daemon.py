@@ -358,6 +358,10 @@ def _cgroups(settings: Settings) -> CgroupTree:
 def _bridge(settings: Settings, db: Database) -> tuple[Bridge | None, str]:
     """The default network, or the reason why there is none; ``none`` and ``host`` work on any machine."""
     if settings.bridge == "none":
+        try:
+            Bridge(settings.bridge, None, db, settings.instance).down()
+        except (Error, OSError) as error:
+            log.warning("the bridge of an earlier daemon stays: %s", error)
         return None, "the daemon was started with --bridge none"
     try:
         subnet = IPv4Interface(settings.bip) if settings.bip else None

@@ -63,7 +63,7 @@ async def namespace(
     ids = check(container.host, ids)
     if ids is None:
         return None
-    found = [one for ident in _donors(container.host) if (one := _of_another(containers, ident, fds))]
+    found = [one for ident in donors(container.host) if (one := _of_another(containers, ident, fds))]
     if len({os.fstat(one.fd).st_ino for one in found}) > 1:
         raise Conflict(
             "cannot share with two containers that are in different user namespaces",
@@ -76,8 +76,8 @@ async def namespace(
     return UserNamespace(fd, ids)
 
 
-def _donors(host: HostConfig) -> list[str]:
-    """The ids of the containers that it shares something with which a user namespace owns."""
+def donors(host: HostConfig) -> list[str]:
+    """The ids of the containers whose network, processes or memory it shares, and which must run when it starts."""
     modes = (host.network_mode, host.pid_mode, host.ipc_mode)
     return list(dict.fromkeys(mode.removeprefix(_SHARED) for mode in modes if mode.startswith(_SHARED)))
 

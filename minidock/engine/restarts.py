@@ -10,6 +10,8 @@ while no daemon was there; that is all that tells ``always`` from ``unless-stopp
 further one twice as long up to a minute, until the container has run for 10 s. All of this is Docker's.
 
 Waits are timers on the loop: a stop cancels the timer, or comes second to its start and then stops what was started.
+Who needs another container to run, by a link or by sharing its network, waits for it if that starts again, too: after a
+boot all come at once.
 See: moby daemon/restartmanager. Read next: lifecycle.py, finish.
 """
 
@@ -19,10 +21,13 @@ import asyncio
 import logging
 import sqlite3
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 
+from minidock.engine import remap
 from minidock.engine.config import RestartPolicy
 from minidock.engine.containers import Live
 from minidock.engine.model import Container, Status
+from minidock.engine.networking import links
 from minidock.engine.parts import Parts
 from minidock.wire import times
 from minidock.wire.errors import Conflict, Error, InvalidArgument
@@ -31,6 +36,7 @@ log = logging.getLogger(__name__)
 POLICIES = ("no", "always", "unless-stopped", "on-failure")
 FIRST_WAIT, LONGEST_WAIT = 0.1, 60.0
 CALM = 10 * times.SECOND
+PATIENCE = 5.0  # seconds for those that a container needs; docker's for links
 
 
 def check(policy: RestartPolicy, auto_remove: bool) -> None:
@@ -89,6 +95,7 @@ class Restarts:
         self._containers = parts.containers
         self._start, self._failed = start, failed
         self._timers: dict[str, asyncio.TimerHandle] = {}
+        self._ends: dict[str, asyncio.Event] = {}  # of waits and of the starts that follow
         self._tasks: set[asyncio.Task[None]] = set()
         self._early: dict[str, tuple[Container, float]] | None = {}  # asked for when none is started, None else
 
@@ -110,17 +117,34 @@ class Restarts:
             return
         log.info("container %s: starts again in %.1f s", container.id[:12], seconds)
         loop = asyncio.get_running_loop()
+        self._ends[container.id] = asyncio.Event()
         self._timers[container.id] = loop.call_later(seconds, self._fire, container)
 
     def _fire(self, container: Container) -> None:
         self._timers.pop(container.id, None)
+        end = self._ends[container.id]
         task = asyncio.get_running_loop().create_task(self._run(container))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(lambda _: self._over(container, end))
+
+    def _over(self, container: Container, end: asyncio.Event) -> None:
+        end.set()
+        if self._ends.get(container.id) is end:  # it may have ended again, and wait for its next start
+            del self._ends[container.id]
+
+    async def _needed(self, container: Container) -> None:
+        """Waits for a moment until those that it needs have been started, too, as far as they are about to be."""
+        needed = [child.id for _, child in links.linked(container, self._containers)] + remap.donors(container.host)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(PATIENCE):
+                for end in [self._ends[ident] for ident in needed if ident in self._ends]:
+                    await end.wait()
 
     async def _run(self, container: Container) -> None:
         """restarting → running, unless somebody stopped or removed it meanwhile. A start that fails is the last."""
-        if self._containers.get(container.id) is None:
+        await self._needed(container)
+        if self._early is not None or self._containers.get(container.id) is None:
             return
         live = self._containers.live(container)
         async with live.lock:
@@ -145,6 +169,7 @@ class Restarts:
         timer = self._timers.pop(container.id, None)
         if timer:
             timer.cancel()
+            self._over(container, self._ends[container.id])
         async with self._containers.live(container).lock:
             if container.state.status is not Status.RESTARTING:
                 return False
@@ -157,5 +182,7 @@ class Restarts:
         for timer in self._timers.values():
             timer.cancel()
         self._timers.clear()
+        for end in self._ends.values():
+            end.set()
         if self._tasks:
             await asyncio.wait(self._tasks)

@@ -115,7 +115,8 @@ class Bridge:
         row = self._row()
         gateway = self._choose(kernel, links, row)
         if row is not None and (row.bridge, row.gateway) != (self.name, gateway):
-            self._retire(kernel, links, row, gateway)
+            self._refuse_in_use(links, row, gateway)
+            self._take(kernel, links, row)
         row = self._save(row, gateway)
         found = links.get(self.name)
         if found is None:
@@ -161,8 +162,8 @@ class Bridge:
         there = [held for held, lease in leases.items() if veth.port_name(lease.endpoint) in links]
         return [held for held in there if not held.startswith(READY)]  # those go with the daemon that made them
 
-    def _retire(self, kernel: Netlink, links: dict[str, Link], row: _Row, gateway: IPv4Interface) -> None:
-        """Removes the bridge as it was, for one of another name or subnet; refused while containers are on it."""
+    def _refuse_in_use(self, links: dict[str, Link], row: _Row, gateway: IPv4Interface) -> None:
+        """The bridge may only get another name or subnet while no container is on it."""
         live = self._live(links, row)
         if live:
             raise Conflict(
@@ -170,6 +171,9 @@ class Bridge:
                 f"containers are on it ({', '.join(held[:12] for held in live[:3])}{', …' if len(live) > 3 else ''})",
                 "stop them first, or leave --bip and --bridge as they were",
             )
+
+    def _take(self, kernel: Netlink, links: dict[str, Link], row: _Row) -> None:
+        """Removes the bridge as it was, with its rules and leases."""
         old = links.get(row.bridge)
         if old is not None and old.alias == self.mark:
             kernel.request(netlink.delete_link(links.pop(row.bridge).name))
@@ -177,15 +181,15 @@ class Bridge:
         self._leases(row).clear()
 
     def down(self) -> None:
-        """Removes the bridge with what is plugged in, its rules and leases; the subnet stays in the database."""
+        """For a daemon without a bridge: removes what an earlier one had, whatever its name, unless containers are on
+        it. The subnet stays in the database.
+        """
         self._state = None
-        row = self._row()
-        for container_id in self._leases(row).all() if row else ():
-            self.release(container_id)
-        firewall.remove(self.name)
         with Netlink() as kernel:
-            if any(link.name == self.name and link.alias == self.mark for link in netlink.links(kernel)):
-                kernel.request(netlink.delete_link(self.name))
+            links = {link.name: link for link in netlink.links(kernel)}
+            row = self._row()
+            if row is not None and not self._live(links, row):
+                self._take(kernel, links, row)
 
     # ---- endpoints --------------------------------------------------------------------------------------------------
 

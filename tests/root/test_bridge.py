@@ -181,12 +181,14 @@ def test_up_makes_bridge_rules_and_forwarding(world: World) -> None:
     assert world.sysctl("ipv4/conf/minidock0/route_localnet") == "0"
 
 
-def test_down_removes_all_that_up_and_claim_made(world: World) -> None:
+def test_down_removes_all_that_up_made_once_nobody_is_on_it(world: World) -> None:
     before = set(world.links())
     bridge = world.up()
     world.claim(bridge, ONE)
     world.on_host(bridge.down)
+    assert "minidock0" in world.links() and world.tables(), "somebody is on it"
     world.release(bridge, ONE)
+    world.on_host(bridge.down)
     assert set(world.links()) == before
     assert world.tables() == []
     assert bridge.leases() == {}

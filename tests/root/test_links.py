@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,6 +12,7 @@ import pytest
 
 from tests.support.cli import Cli
 from tests.support.daemon import Daemon
+from tests.support.wait import eventually
 
 pytestmark = [pytest.mark.overlay, pytest.mark.bridge, pytest.mark.docker_cli]
 
@@ -141,3 +144,18 @@ def test_links_outlive_the_daemon(fresh_daemon: Daemon) -> None:
     minidock.ok("restart", "-t", "0", "db")
     assert minidock("exec", "web", "ping", "-c1", "-w1", "store").code == 0
     minidock.ok("rm", "-f", "db", "web")
+
+
+def test_after_a_boot_who_is_linked_to_starts_first(fresh_daemon: Daemon) -> None:
+    """Both have died without a daemon; the younger one is looked at first. Seen to fail: its start was refused."""
+    minidock = fresh_daemon.cli
+    for name, *options in (("db",), ("web", "--link", "db:store"), ("sidecar", "--network", "container:web")):
+        minidock.ok("run", "-d", "--restart", "always", "--name", name, *options, "busybox", "sleep", "1000")
+    pids = minidock.ok("inspect", "-f", "{{.State.Pid}}", "db", "web", "sidecar").split()
+    fresh_daemon.kill()
+    for pid in pids:
+        os.kill(int(pid), signal.SIGKILL)
+    fresh_daemon.start()
+    everything = ("db", "web", "sidecar")
+    eventually(lambda: minidock.ok("inspect", "-f", "{{.State.Status}}", *everything).split() == ["running"] * 3, "all")
+    minidock.ok("rm", "-f", *everything)

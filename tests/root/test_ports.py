@@ -310,15 +310,17 @@ def test_an_element_that_nobody_publishes_is_named_and_goes_with_the_next_start(
     assert daemon.cli("doctor", "--leaks").code == 0 and "9999" not in world.rules()
 
 
-def test_without_a_bridge_nothing_is_left_of_an_earlier_table(fresh_daemon: Daemon) -> None:
+def test_without_a_bridge_nothing_is_left_of_an_earlier_one(fresh_daemon: Daemon) -> None:
     fresh_daemon.cli.ok("run", "-d", "--name", "web", "-p", "8080:80", *SLEEP)
     fresh_daemon.kill()
     fresh_daemon.start("--bridge", "none")
     assert "minidock-ports" in fresh_daemon.netns.run("nft", "list", "tables"), "what runs keeps its ports"
+    assert "minidock0" in fresh_daemon.netns.run("ip", "-br", "link"), "and its bridge"
     fresh_daemon.cli.ok("rm", "-f", "web")
     fresh_daemon.stop()
     fresh_daemon.start("--bridge", "none")
-    assert "minidock-ports" not in fresh_daemon.netns.run("nft", "list", "tables")
+    assert "minidock" not in fresh_daemon.netns.run("nft", "list", "tables")
+    assert "minidock0" not in fresh_daemon.netns.run("ip", "-br", "link")
     assert fresh_daemon.cli.ok("run", "--rm", "--network", "none", "busybox", "echo", "works") == "works"
     fresh_daemon.stop()
     fresh_daemon.start()

@@ -34,7 +34,7 @@ BANNED_CALLS = {
     "os.system": "a shell reads its argument",
     "os.popen": "a shell reads its argument",
     "urlopen": "follows redirects with the credentials of the first host",
-    "asyncio.wait_for": "in Python 3.11 a result that comes at the same time hides that we are cancelled: asyncio.timeout",
+    "asyncio.wait_for": "in Python 3.11 a result hides that we are cancelled; asyncio.timeout does not",
 }
 BANNED_MODULES = {
     "pickle": "loading runs code",

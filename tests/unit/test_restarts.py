@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
+from contextlib import closing
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
 import pytest
 
 from minidock.cli.values import restart_policy
+from minidock.db import Database
 from minidock.engine import restarts
 from minidock.engine.config import Config, HostConfig, RestartPolicy
+from minidock.engine.containers import Containers
 from minidock.engine.model import Container, Definition, State, Status
+from minidock.engine.restarts import Restarts
 from minidock.wire import times
 from minidock.wire.errors import InvalidArgument
 
@@ -53,6 +62,53 @@ def test_waits_double_up_to_a_minute_and_begin_anew_after_a_calm_run() -> None:
         waits.append(wait)
     assert waits[:4] == [0.1, 0.2, 0.4, 0.8] and waits[-2:] == [60.0, 60.0]
     assert restarts.next_wait(60.0, ran=10 * times.SECOND) == 0.1
+
+
+def boot(containers: Containers, *order: Container, hangs: str = "") -> list[str]:
+    """The names of those that were started, in their order, when all were to be at once."""
+    started: list[str] = []
+
+    async def start(container: Container, _: object) -> None:
+        if container.name == hangs:
+            await asyncio.Event().wait()
+        for _ in range(10):
+            await asyncio.sleep(0)
+        started.append(container.name)
+
+    async def scenario() -> None:
+        restarts = Restarts(SimpleNamespace(containers=containers), start, start)  # type: ignore[arg-type]
+        for one in order:
+            one.state = State(Status.RESTARTING)
+            restarts.after(one, 0)
+        restarts.begin()
+        async with asyncio.timeout(10):
+            while len(started) < len(order) - bool(hangs):
+                await asyncio.sleep(0.01)
+
+    asyncio.run(scenario())
+    return started
+
+
+@pytest.mark.parametrize(
+    "needs",
+    [{"links": ("1" * 64 + ":db",)}, {"network_mode": "container:" + "1" * 64}, {"pid_mode": "container:" + "1" * 64}],
+)
+def test_who_needs_another_starts_after_it(
+    needs: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At a boot all start at once, the youngest first; a start that fails for the other's sake would be the last.
+
+    Seen to fail without the wait. One that hangs is not waited for long.
+    """
+    with closing(Database(tmp_path / "db")) as db:
+        containers = Containers(db)
+        base = Container("1" * 64, "base", 1, Definition("i", Config(), HostConfig()))
+        user = Container("2" * 64, "user", 2, Definition("i", Config(), HostConfig(**needs)))
+        containers.add(base)
+        containers.add(user)
+        assert boot(containers, user, base) == ["base", "user"]
+        monkeypatch.setattr(restarts, "PATIENCE", 0.05)
+        assert boot(containers, user, base, hangs="base") == ["user"]
 
 
 @pytest.mark.parametrize(
