@@ -300,6 +300,9 @@ class FakeEngine:
     def links_of(self, container: Container) -> Shown:
         return Shown(None, {})
 
+    def apparmor_of(self, _: Container) -> str:
+        return ""
+
     def directory(self, one: Container) -> Path:
         return Path("/var/lib/minidock/containers") / one.id
 
