@@ -274,3 +274,16 @@ def test_detached_exec(fake: FakeDaemon, minidock: Minidock) -> None:
         "Cmd": ["ls", "-l"],
     }  # fmt: skip
     assert fake.requests[1].json == {"Detach": True, "Tty": False}
+
+
+@pytest.mark.parametrize(("args", "path"), [(["export", "c"], "/containers/c/export"), (["save", "i"], "/images/get")])
+def test_an_archive_goes_where_it_is_told(
+    fake: FakeDaemon, minidock: Minidock, tmp_path: Path, args: list[str], path: str
+) -> None:
+    """Into a file that is whole or not there; into a device, which is not replaced by a file."""
+    fake.on("GET", path, lambda exchange: exchange.chunks([b"tar"]))
+    file, device, nowhere = tmp_path / "t.tar", tmp_path / "null", tmp_path / "nosuch/t.tar"
+    device.symlink_to("/dev/null")
+    assert [minidock(*args, "-o", str(place)).exit_code for place in (file, device)] == [0, 0]
+    assert file.read_bytes() == b"tar" and device.is_symlink()
+    assert minidock(*args, "-o", str(nowhere)).stderr == f"minidock: {nowhere}: no such file or directory\n"
