@@ -14,6 +14,7 @@ fi
 as_root rm -f "$units/minidock.service" "$units/minidock.socket"
 [ ! -d /run/systemd/system ] || as_root systemctl daemon-reload
 remove_network
+remove_profile
 for command in minidock minidockd; do
     # Only our own link: a command of that name from elsewhere is not ours to remove.
     [ "$(readlink "$prefix/bin/$command" || true)" != "$prefix/lib/minidock/bin/$command" ] ||
