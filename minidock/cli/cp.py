@@ -132,6 +132,8 @@ def _local_target(path: str) -> Place:
     parent = os.path.dirname(path.rstrip("/")) or "."
     if not exists and not os.path.isdir(parent):
         raise Failed(f"invalid output path: directory {parent!r} does not exist", 1)
+    if exists and not directory and not os.path.isfile(path):  # root would replace /dev/null by a file
+        raise Failed(f'invalid output path: "{path}" must be a directory or a regular file', 1)
     return Place(path, exists, directory)
 
 

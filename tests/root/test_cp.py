@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import os
+import stat
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -71,6 +72,10 @@ def test_there_and_back(daemon: Any, box: str, tmp_path: Path, client: str) -> N
     cli.ok("cp", str(tree / "file"), f"{box}:/new/renamed")
     cli.ok("cp", f"{box}:/vol/tree", str(tmp_path / "one"))
     same(tree, tmp_path / "one")
+    device = tmp_path / "device"
+    os.mknod(device, stat.S_IFCHR | 0o600, os.makedev(1, 3))
+    refused = cli("cp", f"{box}:/vol/tree/file", str(device))
+    assert refused.code == 1 and "must be a directory or a regular file" in refused.err and device.is_char_device()
     (tmp_path / "two").mkdir()
     cli.ok("cp", f"{box}:/new", str(tmp_path / "two"))
     same(tree, tmp_path / "two/new")
