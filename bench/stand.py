@@ -87,11 +87,12 @@ class Stand:
     def unpacked_busybox(self) -> Path:
         """The busybox image's only layer as a folder, for runtimes that know no images."""
         rootfs = self.base / "rootfs"
+        rootfs.mkdir()
         with tarfile.open(ARCHIVES["busybox"]) as image:
             (entry,) = json.loads(_member(image, "manifest.json").read())
             (layer,) = entry["Layers"]
-            with tarfile.open(fileobj=_member(image, layer)) as files:
-                files.extractall(rootfs, filter="tar")
+            # not extractall, whose `filter` the first versions of Python 3.11 don't know, and the latest want
+            subprocess.run(["tar", "-xC", str(rootfs)], input=_member(image, layer).read(), check=True)
         return rootfs
 
 
