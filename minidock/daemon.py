@@ -48,7 +48,7 @@ from minidock.linux.pool import pool
 from minidock.network import pools
 from minidock.network.bridge import Bridge
 from minidock.network.ports import PortTable
-from minidock.runtime.monitor import load_binary
+from minidock.runtime.memfd import load_binary
 from minidock.wire.errors import Error, InvalidArgument, Unavailable
 from minidock.wire.version import API_VERSION, VERSION
 
@@ -184,8 +184,6 @@ def _with_config_file(context: click.Context, flags: dict[str, Any]) -> dict[str
 def _config_value(path: Path, key: str, value: Any, default: Any) -> Any:
     if key == "default-address-pools" and isinstance(value, list):
         return tuple(f"base={pool.get('base')},size={pool.get('size')}" for pool in value if isinstance(pool, dict))
-    if isinstance(default, bool) and isinstance(value, bool):
-        return value
     if isinstance(default, tuple):
         if isinstance(value, list) and all(isinstance(item, str) for item in value):
             return tuple(value)

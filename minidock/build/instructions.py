@@ -175,7 +175,6 @@ _READERS: dict[str, Reader] = {
     "VOLUME": _maybe_json(_blank_separated),
     "WORKDIR": _whole,
 }
-NAMES = tuple(_READERS)
 _WANTED = dict.fromkeys(("USER", "WORKDIR", "STOPSIGNAL", "MAINTAINER"), "exactly one argument")
 _WANTED |= dict.fromkeys(("COPY", "ADD"), "at least two arguments") | {"FROM": "either one or three arguments"}
 

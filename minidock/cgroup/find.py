@@ -29,11 +29,10 @@ _NO_CGROUP2 = "mount -t cgroup2 none /sys/fs/cgroup, or boot with cgroup_no_v1=a
 
 @dataclass(frozen=True)
 class Cgroup2:
-    """The cgroup2 mount: its mount point, the controllers at its top, and whether v1 hierarchies exist beside it."""
+    """The cgroup2 mount: its mount point, and the controllers at its top."""
 
     mount: Path
     controllers: frozenset[str]
-    hybrid: bool
     root: str = "/"
     """Which cgroup is at the mount point: "/" unless a part of the tree was bind-mounted."""
 
@@ -52,7 +51,6 @@ def find_cgroup2(mounts: Sequence[Mount] | None = None) -> Cgroup2:
     return Cgroup2(
         mount=Path(mount.target),
         controllers=frozenset((Path(mount.target) / "cgroup.controllers").read_text().split()),
-        hybrid=any(other.fstype == "cgroup" for other in mounts),
         root=mount.root,
     )
 

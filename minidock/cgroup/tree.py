@@ -84,12 +84,6 @@ class CgroupTree:
         for directory in [*parents.groups(self.base)]:  # empty ones that a crash left
             parents.prune(directory, self.base)
 
-    def down(self) -> None:
-        """Removes what ``setup`` made, as far as nothing is in it: for a daemon that stops with no container left."""
-        for directory in (self.monitors, self.base):
-            with contextlib.suppress(OSError):
-                directory.rmdir()
-
     def _leave_base(self) -> None:
         """A daemon that finds itself in the base moves to base/daemon: inner nodes hold no processes."""
         own = own_cgroup(self.mount)

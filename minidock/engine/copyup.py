@@ -2,21 +2,19 @@
 
 The image's side is a view of its layers, in which the place is resolved (an image's VOLUME may name a link, and the
 link lead to the host's files: CVE-2022-23648); the volume's side is an fd of its directory. Between them goes a tar,
-through a pipe, by the same writer and the same extractor as with ``cp``. Read next: archives.py.
+through a pipe, by the same writer and the same extractor as with ``cp``. Read next: ../image/tarpipe.py.
 """
 
 from __future__ import annotations
 
 import os
-import threading
-from collections.abc import Iterator
 
 from minidock.engine.model import Container, MountPoint
 from minidock.image.extract import Extractor, Rules
 from minidock.image.model import Image
 from minidock.image.store import ImageStore
+from minidock.image.tarpipe import piped
 from minidock.image.tarstream import TarStream
-from minidock.image.tarwriter import PIECE, TarWriter
 from minidock.linux import shim
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
@@ -59,40 +57,11 @@ def _fill(view: int, point: MountPoint) -> None:
 
 
 def _copy(source: int, volume: int) -> None:
-    reading, writing = os.pipe()
-    failures: list[BaseException] = []
-
-    def write() -> None:
-        try:
-            with os.fdopen(writing, "wb", 0) as pipe:
-                writer = TarWriter(lambda data: _all(pipe.fileno(), data))
-                writer.tree(source, "")
-                writer.finish()
-        except BrokenPipeError:
-            pass  # the other side has the reason
-        except BaseException as error:
-            failures.append(error)
-
-    def pieces() -> Iterator[bytes]:
-        while piece := os.read(reading, PIECE):
-            yield piece
-
-    thread = threading.Thread(target=write, daemon=True)
-    thread.start()
     extractor = Extractor(volume, "/", Rules())
     try:
-        stream = TarStream(pieces())
-        extractor.unpack(stream)
-        stream.drain()
+        with piped(lambda writer: writer.tree(source, "")) as pieces:
+            stream = TarStream(pieces)
+            extractor.unpack(stream)
+            stream.drain()
     finally:
         extractor.close()
-        os.close(reading)
-        thread.join()
-    if failures:
-        raise failures[0]
-
-
-def _all(fd: int, data: bytes) -> None:
-    view = memoryview(data)
-    while view:
-        view = view[os.write(fd, view) :]

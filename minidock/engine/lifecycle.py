@@ -24,8 +24,8 @@ from minidock.engine.recent import Recent
 from minidock.engine.requests import StepReport, WaitResult
 from minidock.engine.restarts import Restarts, wanted
 from minidock.engine.stops import Stops
-from minidock.runtime.exit_record import remove_monitor_directory
-from minidock.runtime.monitor import Exit, Monitor, StartFailed
+from minidock.runtime.exit_record import Exit, remove_monitor_directory
+from minidock.runtime.monitor import Monitor, StartFailed
 from minidock.runtime.plan import container_plan, encode
 from minidock.wire import times
 from minidock.wire.errors import Conflict, Error, ExecFailed, NotModified, ServerError, StepFailed
@@ -56,7 +56,7 @@ class Lifecycle:
                 raise NotModified(f"container {container.name} is running")
             if status is Status.PAUSED:
                 raise Conflict("cannot start a paused container, try unpause instead")
-            if status in (Status.REMOVING, Status.DEAD):
+            if status is Status.REMOVING:
                 raise Conflict(f"container is marked for removal and cannot be started: {container.name}")
             live.backoff = 0.0
             if container.state.stopped_by_hand or container.state.restart_count:

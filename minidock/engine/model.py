@@ -9,7 +9,7 @@
        └──────rm──────▶ exited ◀──────────────────────┘      exited ──start──▶ running
                           │ rm                               exited ──restart policy──▶ restarting ──▶ running
                           ▼
-                       removing ──▶ (gone)        dead: removal failed and is tried again at the next rm
+                       removing ──▶ (gone)        one that fails stays so, and the next rm goes on with it
 
 See: Docker Engine API 1.45, ContainerInspect. Read next: ``config.py``, ``engine.py``.
 """
@@ -66,7 +66,7 @@ class EndpointRecord:
 
 
 class Status(enum.Enum):
-    """Docker's seven words."""
+    """Docker's seven words; no container is ever ``dead`` here, but clients filter by it."""
 
     CREATED = "created"
     RUNNING = "running"
@@ -83,8 +83,8 @@ TRANSITIONS: dict[Status, frozenset[Status]] = {
     Status.PAUSED: frozenset({Status.RUNNING, Status.EXITED, Status.RESTARTING}),
     Status.RESTARTING: frozenset({Status.RUNNING, Status.EXITED}),
     Status.EXITED: frozenset({Status.RUNNING, Status.REMOVING, Status.RESTARTING}),
-    Status.REMOVING: frozenset({Status.DEAD}),
-    Status.DEAD: frozenset({Status.REMOVING}),
+    Status.REMOVING: frozenset(),
+    Status.DEAD: frozenset(),
 }
 
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 import dataclasses
 import os
 import posixpath
-import re
 from collections.abc import Iterator
 
 from minidock.engine import volume_options
@@ -27,7 +26,6 @@ PROPAGATION = ("private", "rprivate", "slave", "rslave", "shared", "rshared")
 _IGNORED_MODES = ("rw", "z", "Z", "cached", "delegated", "consistent", "nocopy")
 _TMPFS_FLAGS = {"ro", "nosuid", "nodev", "noexec", "relatime", "noatime", "strictatime", "nodiratime"}
 _TMPFS_CLEAR = {"rw", "suid", "dev", "exec"}
-_TMPFS_OPTION = re.compile(r"(size|mode|uid|gid|nr_inodes|nr_blocks)=[0-9]+[kmgKMG%]?", re.ASCII)
 
 
 def target(path: str, whole: str) -> str:
@@ -201,7 +199,7 @@ def tmpfs_mounts(host: HostConfig) -> tuple[Filesystem, ...]:
                 flags.add(word)
             elif word in _TMPFS_CLEAR:
                 flags.discard("ro" if word == "rw" else f"no{word}")
-            elif _TMPFS_OPTION.fullmatch(word):
+            elif volume_options.TMPFS_SIZES.fullmatch(word):
                 options.append(word)
             else:
                 raise InvalidArgument(f"invalid tmpfs option: {word!r}", "such as ro, exec, size=64m, mode=1777")

@@ -71,7 +71,7 @@ async def _settle(parts: Parts, lifecycle: Lifecycle, container: Container) -> N
 
 async def _restore(parts: Parts, lifecycle: Lifecycle, container: Container) -> None:
     parts.cgroups.place(container.id, container.host.cgroup_parent)
-    if container.state.status in (Status.REMOVING, Status.DEAD):
+    if container.state.status is Status.REMOVING:
         log.info("container %s: finishing its removal", container.shown)
         return await lifecycle.finish_removal(container)
     if container.state.status is Status.CREATED and create.half_made(parts.settings.container_directory(container.id)):

@@ -205,9 +205,9 @@ def device_access(host: HostConfig) -> tuple[tuple[DeviceNode, ...], tuple[Devic
     nodes, rules = list(devices.DEFAULT_NODES), list(devices.DEFAULT_RULES)
     if host.privileged:
         taken = {node.path for node in nodes} | {"/dev/console", "/dev/ptmx"}
-        everything = devices.host_nodes(DeviceMapping("/dev", "/dev"))
+        there = devices.host_nodes(DeviceMapping("/dev", "/dev"))
         skip = ("/dev/pts/", "/dev/shm/", "/dev/mqueue/")
-        nodes += [node for node in everything if node.path not in taken and not node.path.startswith(skip)]
+        nodes += [node for node in there if node.path not in taken and not node.path.startswith(skip)]
         return tuple(nodes), devices.PRIVILEGED_RULES
     for device in host.devices or ():
         mapping = _mapping(device.path_on_host, device.path_in_container, device.cgroup_permissions)

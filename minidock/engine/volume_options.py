@@ -16,7 +16,7 @@ from minidock.wire.errors import InvalidArgument, NotImplemented
 
 Options = dict[str, str]
 _KNOWN = ("type", "o", "device")
-_SIZED = re.compile(r"(size|mode|uid|gid|nr_inodes|nr_blocks)=[0-9]+[kmgKMG%]?", re.ASCII)
+TMPFS_SIZES = re.compile(r"(size|mode|uid|gid|nr_inodes|nr_blocks)=[0-9]+[kmgKMG%]?", re.ASCII)
 _FLAGS = frozenset(("ro", "rw", "nosuid", "nodev", "noexec", "relatime", "noatime", "strictatime", "nodiratime"))
 
 
@@ -43,7 +43,7 @@ def check(name: str, options: Options) -> None:
             "mount it on the host, and bind it with type=none, o=bind, device=PATH",
         )
     for word in words:
-        if word not in _FLAGS and not _SIZED.fullmatch(word):
+        if word not in _FLAGS and not TMPFS_SIZES.fullmatch(word):
             raise InvalidArgument(
                 f"create {name}: invalid tmpfs option: {word!r}", "such as size=64m, uid=1000, noexec"
             )

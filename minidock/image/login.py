@@ -38,7 +38,7 @@ def check(server: str, auth: Auth, registries: RegistryConfig, timing: Timing) -
         try:
             return _try(endpoint, auth, timing)
         except Unreachable as error:
-            failure = failure if failure and "certificate" in failure.message else error
+            failure = registry.more_telling(failure, error)
     raise ServerError(failure.message if failure else f"reach {server}: no way to it")
 
 

@@ -99,7 +99,7 @@ class Pusher:
                 destination.ping()
                 return destination
             except Unreachable as error:
-                failure = failure if failure and "certificate" in failure.message else error
+                failure = registry.more_telling(failure, error)
                 destination.close()
             except BaseException:
                 destination.close()

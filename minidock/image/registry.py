@@ -73,6 +73,11 @@ def endpoints(domain: str, config: RegistryConfig) -> Iterator[Endpoint]:
         yield Endpoint(f"http://{domain}", verify=False)
 
 
+def more_telling(before: Error | None, error: Error) -> Error:
+    """Of two ways to a registry that failed: a certificate's fault says more than what plain HTTP ran into after it."""
+    return before if before and "certificate" in before.message else error
+
+
 def is_insecure(domain: str, config: RegistryConfig) -> bool:
     """Whether a registry may be spoken to without a certificate that somebody vouches for."""
     host = urlsplit(f"//{domain}").hostname or ""
@@ -316,7 +321,7 @@ def _ask_in_turn(
             repository.close()
             if not (endpoint.mirror or isinstance(error, Unreachable)):
                 raise
-            failure = failure if failure and "certificate" in failure.message else error
+            failure = more_telling(failure, error)
     assert failure is not None
     raise ServerError(
         failure.message, "check the name and the network; a registry without TLS needs --insecure-registry"

@@ -33,7 +33,7 @@ def search(term: str, limit: int, auth: Auth | None, registries: RegistryConfig,
         try:
             return _ask(endpoint, name, limit, auth, timing)[:limit]
         except Unreachable as error:
-            failure = failure if failure and "certificate" in failure.message else error
+            failure = registry.more_telling(failure, error)
     raise ServerError(failure.message if failure else f"search {host}: no way to it")
 
 

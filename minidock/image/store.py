@@ -27,7 +27,7 @@ from minidock.image import archive, commit, config, digest, durable, imports, la
 from minidock.image.commit import CommitRequest, StepRequest
 from minidock.image.content import CHUNK, Content
 from minidock.image.layers import Layers
-from minidock.image.model import Auth, Found, Image, ImageConfig, RegistryConfig, Removed
+from minidock.image.model import Auth, Found, Image, RegistryConfig, Removed
 from minidock.image.progress import Meter, Progress, ProgressLine
 from minidock.image.records import LayerRow, Records
 from minidock.image.removal import InUse, Removal
@@ -37,8 +37,6 @@ from minidock.wire.names import short_id
 if TYPE_CHECKING:
     from minidock.image.pull import Puller
     from minidock.image.push import Pusher
-
-__all__ = ["Auth", "Image", "ImageConfig", "ImageStore", "Progress", "ProgressLine", "RegistryConfig", "Removed"]
 
 
 class ImageStore:

@@ -3,9 +3,9 @@
 The C side is csrc/shim.c (by cffi, which lets go of the interpreter lock during a call). ``setns`` and ``unshare``
 change the calling *thread*: call them in a thread that ends with the work, never in the event loop's.
 
-Paths that an image or a user names are opened by ``in_root`` or ``openat2`` only. The kernel then treats the directory
-fd as "/" for absolute links and "..", and follows no magic link, so nothing outside can be reached and nothing
-can be swapped between a check and its use. See: openat2(2), security.md rows on CVE-2021-30465 and CVE-2018-15664.
+Paths that an image or a user names are opened by ``openat2`` only. The kernel then treats the directory fd as "/" for
+absolute links and "..", and follows no magic link, so nothing outside can be reached and nothing can be swapped between
+a check and its use. See: openat2(2), security.md rows on CVE-2021-30465 and CVE-2018-15664.
 
 Serves engine/, network/ and runtime/monitor.py. Read next: csrc/shim.c; csrc/path.c does the same within a start.
 """
@@ -21,7 +21,6 @@ from minidock._shim import ffi, lib
 # linux/openat2.h
 RESOLVE_NO_XDEV = 0x01
 RESOLVE_NO_MAGICLINKS = 0x02
-RESOLVE_NO_SYMLINKS = 0x04
 RESOLVE_BENEATH = 0x08
 RESOLVE_IN_ROOT = 0x10
 
@@ -46,7 +45,7 @@ def spawn(exe_fd: int, fds: Sequence[int], argv: Sequence[str]) -> int:
 
 
 def openat2(dirfd: int, path: str, flags: int, mode: int = 0, resolve: int = IN_ROOT) -> int:
-    """An fd, close-on-exec, of ``path`` below ``dirfd``; ``resolve`` is of RESOLVE_*.
+    """An fd, close-on-exec, of ``path`` as a process whose "/" is ``dirfd`` would find it, or as ``resolve`` says.
 
     ``mode`` counts with O_CREAT or O_TMPFILE and must be 0 otherwise.
     """
@@ -54,11 +53,6 @@ def openat2(dirfd: int, path: str, flags: int, mode: int = 0, resolve: int = IN_
     if b"\0" in encoded:
         raise ValueError("embedded null byte")
     return _checked(lib.md_openat2(dirfd, encoded, flags | os.O_CLOEXEC, mode, resolve), path)
-
-
-def in_root(root: int, path: str, flags: int = os.O_PATH) -> int:
-    """An fd of ``path`` as a process whose "/" is ``root`` would find it; leading slashes are optional."""
-    return openat2(root, path, flags)
 
 
 def setns(fd: int, nstype: int) -> None:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
 
 A, PTR, AAAA, ANY = 1, 12, 28, 255
-NO_ERROR, SERVER_FAILURE = 0, 2
+SERVER_FAILURE = 2
 PLAIN_UDP = 512
 """What a client without EDNS can take in one datagram."""
 

@@ -28,11 +28,9 @@ from minidock.runtime import control
 from minidock.runtime.control import AttachFlag, Kind, Message
 from minidock.runtime.exit_record import Exit, lost, read_exit_record
 from minidock.runtime.hints import hint
-from minidock.runtime.memfd import load_binary, sealed
+from minidock.runtime.memfd import sealed
 from minidock.runtime.plan import MAGIC
 from minidock.wire.errors import InvalidArgument, ServerError, StepFailed, Unavailable
-
-__all__ = ["Exit", "Monitor", "StartFailed", "StepResult", "load_binary", "read_exit_record"]
 
 State = Literal["waiting", "running", "exited"]
 _STATES: tuple[State, ...] = ("waiting", "running", "exited")

@@ -163,7 +163,7 @@ def test_without_controllers_each_limit_is_a_warning(tree: CgroupTree) -> None:
     """A cgroup below one that hands nothing down looks like the top of a hybrid machine's tree."""
     poor = tree.base / "poor"
     (poor / "top").mkdir(parents=True)
-    lacking = make_tree(Path(), Cgroup2(poor / "top", frozenset(), True))
+    lacking = make_tree(Path(), Cgroup2(poor / "top", frozenset()))
     path, warnings = lacking.create(ID, Limits(memory=64 * MIB, pids_limit=5, nano_cpus=10**9))
     assert path.is_dir()
     assert [line.partition(" (")[2] for line in warnings] == [
@@ -185,7 +185,7 @@ def test_a_controller_that_is_refused_is_warned_about_with_the_reason(tree: Cgro
     crowded = tree.base / "crowded"
     crowded.mkdir()
     inside(crowded, "sleep", "60")
-    refused = make_tree(Path(), Cgroup2(crowded, frozenset({"memory"}), False))
+    refused = make_tree(Path(), Cgroup2(crowded, frozenset({"memory"})))
     (warning, *_) = refused.check(Limits(memory=64 * MIB))
     assert f"(memory controller: {crowded} can't hand it on, processes are in it; see minidock doctor)" in warning
     path, _ = refused.create(ID, Limits())
@@ -217,20 +217,6 @@ def test_setup_again_changes_nothing(tree: CgroupTree) -> None:
     tree.create(ID, Limits())
     tree.setup()
     assert tree.list() == {ID}
-
-
-@pytest.mark.cgroup2
-def test_down_removes_an_empty_tree_and_no_other(tree: CgroupTree, inside: Spawn) -> None:
-    monitor = inside(tree.monitors, "sleep", "60")
-    path, _ = tree.create(ID, Limits())
-    tree.down()
-    assert path.is_dir() and tree.monitors.is_dir()
-    tree.remove(ID)
-    monitor.kill()
-    monitor.wait()
-    tree.down()
-    assert not tree.base.exists()
-    tree.down()
 
 
 @pytest.mark.cgroup2
@@ -380,7 +366,7 @@ def test_stats_count(tree: CgroupTree, inside: Spawn) -> None:
 @pytest.mark.cgroup2
 def test_what_is_not_counted_is_none_and_not_zero(tree: CgroupTree, inside: Spawn) -> None:
     (tree.base / "poor" / "top").mkdir(parents=True)
-    lacking = make_tree(Path(), Cgroup2(tree.base / "poor" / "top", frozenset(), True))
+    lacking = make_tree(Path(), Cgroup2(tree.base / "poor" / "top", frozenset()))
     path, _ = lacking.create(ID, Limits())
     inside(path, "sleep", "60")
     stats = lacking.stats(ID)

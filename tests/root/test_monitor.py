@@ -23,7 +23,8 @@ import pytest
 
 from minidock.runtime import control
 from minidock.runtime import plan as plans
-from minidock.runtime.monitor import Monitor, StartFailed, StepResult, read_exit_record
+from minidock.runtime.exit_record import read_exit_record
+from minidock.runtime.monitor import Monitor, StartFailed, StepResult
 from minidock.wire.errors import ServerError
 from tests.support import monitors
 from tests.support.busybox import BUSYBOX

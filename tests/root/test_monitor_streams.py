@@ -15,7 +15,8 @@ import pytest
 
 from minidock.engine import logs
 from minidock.engine.requests import LogRequest
-from minidock.runtime.monitor import Monitor, read_exit_record
+from minidock.runtime.exit_record import read_exit_record
+from minidock.runtime.monitor import Monitor
 from tests.support import monitors
 from tests.support.monitors import BIG, COUNT, Workshop, attach, ended, finish, shell, within
 

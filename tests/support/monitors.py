@@ -18,7 +18,9 @@ from pathlib import Path
 from typing import Any
 
 from minidock.runtime import plan as plans
-from minidock.runtime.monitor import Exit, Monitor, load_binary
+from minidock.runtime.exit_record import Exit
+from minidock.runtime.memfd import load_binary
+from minidock.runtime.monitor import Monitor
 from minidock.wire.frames import FrameParser
 from tests.support.busybox import BUSYBOX
 from tests.support.sources import TOP

@@ -17,11 +17,11 @@ def mounts_of(directory: Path, options: str = "rw", more: str = "") -> list[moun
     return mountinfo.parse(f"{more}41 31 0:38 / {directory} {options},nosuid - cgroup2 cgroup2 rw\n")
 
 
-@pytest.mark.parametrize(("more", "hybrid"), [("", False), (V1_MEMORY, True)])
-def test_mount_controllers_and_layout(tmp_path: Path, more: str, hybrid: bool) -> None:
+@pytest.mark.parametrize("more", ["", V1_MEMORY])
+def test_mount_and_controllers_also_beside_v1(tmp_path: Path, more: str) -> None:
     (tmp_path / "cgroup.controllers").write_text("cpu memory pids\n")
     found = find_cgroup2(mounts_of(tmp_path, more=more))
-    assert found == Cgroup2(tmp_path, frozenset({"cpu", "memory", "pids"}), hybrid)
+    assert found == Cgroup2(tmp_path, frozenset({"cpu", "memory", "pids"}))
 
 
 def test_no_cgroup2_says_how_to_get_it() -> None:
@@ -46,7 +46,7 @@ def test_read_only_cgroup2_is_refused(tmp_path: Path) -> None:
     ],
 )
 def test_own_cgroup_relative_to_the_mount(text: str, root: str, own: Path | None) -> None:
-    assert own_cgroup(Cgroup2(Path("/cg"), frozenset(), False, root), text) == own
+    assert own_cgroup(Cgroup2(Path("/cg"), frozenset(), root), text) == own
 
 
 @pytest.mark.parametrize(
@@ -61,5 +61,5 @@ def test_own_cgroup_relative_to_the_mount(text: str, root: str, own: Path | None
     ],
 )
 def test_base_is_at_the_top_or_below_a_delegated_unit(own: Path | None, delegated: bool, base: str) -> None:
-    tree = Cgroup2(Path("/cg"), frozenset(), False)
+    tree = Cgroup2(Path("/cg"), frozenset())
     assert choose_base("1a2b3c4d", tree, own, lambda directory: delegated) == Path(base)

@@ -33,9 +33,9 @@ def key(words: Sequence[str], settings: dict[str, object], author: str = "") -> 
 class Cache:
     """The cache as one build may use it. Blocks."""
 
-    def __init__(self, images: ImageStore, unused: bool, sources: Sequence[str]) -> None:
-        self._images, self._off = images, unused
-        self._sources = [] if unused else [image for name in sources if (image := self._source(name))]
+    def __init__(self, images: ImageStore, off: bool, sources: Sequence[str]) -> None:
+        self._images, self._off = images, off
+        self._sources = [] if off else [image for name in sources if (image := self._source(name))]
         self._only_sources = bool(sources)
         self._missed = False
 

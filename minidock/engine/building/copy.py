@@ -14,8 +14,7 @@ import errno
 import os
 import posixpath
 import tarfile
-import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,12 +25,11 @@ from minidock.image import decompress
 from minidock.image.extract import Extractor, Rules
 from minidock.image.model import Image
 from minidock.image.store import ImageStore
+from minidock.image.tarpipe import piped
 from minidock.image.tarstream import BLOCK, TarStream
-from minidock.image.tarwriter import TarWriter
 from minidock.linux import shim
 from minidock.wire.errors import Error, InvalidArgument
 
-_PIPE = 1 << 18
 Owner = tuple[int, int]
 
 
@@ -91,7 +89,7 @@ def _copy_directory(root: int, source: Source, target: Target) -> None:
     made = make_directories(root, place, None)
     if made and target.owner:
         _give(root, place, target.owner)
-    with _piped(lambda writer: writer.tree(source.fd, "")) as pieces:
+    with piped(lambda writer: writer.tree(source.fd, "")) as pieces:
         _extract(root, place, target, pieces)
 
 
@@ -101,7 +99,7 @@ def _copy_file(root: int, source: Source, target: Target) -> None:
         place = archives.follow(root, posixpath.join(place, source.name))
     folder, name = posixpath.split(place)
     make_directories(root, folder, target.owner)
-    with _piped(lambda writer: writer.entry(source.fd, name)) as pieces:
+    with piped(lambda writer: writer.entry(source.fd, name)) as pieces:
         _extract(root, folder, target, pieces)
 
 
@@ -181,53 +179,3 @@ def _is_directory(root: int, path: str) -> bool:
     except OSError:
         return False
     return True
-
-
-@contextmanager
-def _piped(write: Callable[[TarWriter], None]) -> Iterator[Iterator[bytes]]:
-    """What a tar writer writes, in a thread of its own, to be read here. Its error is raised when it has been read."""
-    out, into = os.pipe2(os.O_CLOEXEC)
-    failed: list[BaseException] = []
-
-    def put(data: bytes) -> None:
-        rest = memoryview(data)
-        while rest:
-            rest = rest[os.write(into, rest) :]
-
-    def run() -> None:
-        try:
-            writer = TarWriter(put)
-            write(writer)
-            writer.finish()
-        except BrokenPipeError:  # the reader gave up, and says why itself
-            pass
-        except BaseException as error:
-            failed.append(error)
-        finally:
-            os.close(into)
-
-    def pieces() -> Iterator[bytes]:
-        while piece := os.read(out, _PIPE):
-            yield piece
-
-    thread = threading.Thread(target=run, name="copy", daemon=True)
-    thread.start()
-    try:
-        with _first(failed):
-            yield pieces()
-    finally:
-        os.close(out)
-        thread.join()
-    if failed:
-        raise failed[0]
-
-
-@contextmanager
-def _first(failed: list[BaseException]) -> Iterator[None]:
-    """A tar that ended early is the writer's fault, if the writer failed."""
-    try:
-        yield
-    except InvalidArgument:
-        if failed:
-            raise failed[0] from None
-        raise
