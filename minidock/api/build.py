@@ -8,11 +8,10 @@ See: Docker Engine API 1.45, ImageBuild. Read next: ../engine/building/builds.py
 
 from __future__ import annotations
 
-import base64
-import binascii
 from typing import TYPE_CHECKING, Any
 
 from minidock.api import errors
+from minidock.api.auth import registry_config
 from minidock.api.body import parse_json
 from minidock.api.progress import Progress
 from minidock.api.request import Request
@@ -20,7 +19,6 @@ from minidock.api.response import ClientGone, Stream
 from minidock.engine.building.request import BuildRequest, StepExited
 from minidock.engine.codec import decode
 from minidock.engine.config import HostConfig, Ulimit
-from minidock.image.model import Auth
 from minidock.wire.errors import InvalidArgument, NotImplemented
 
 if TYPE_CHECKING:
@@ -28,7 +26,6 @@ if TYPE_CHECKING:
     from minidock.image.progress import ProgressLine
 
 _CLASSIC = "set DOCKER_BUILDKIT=0 for the classic builder, which is here"
-_HUB = ("index.docker.io", "registry-1.docker.io")
 
 
 async def build(engine: Engine, request: Request) -> None:
@@ -164,25 +161,3 @@ def _list(request: Request, key: str) -> tuple[str, ...]:
     if not isinstance(value, list) or not all(isinstance(one, str) for one in value):
         raise InvalidArgument(f"invalid {key}: want an array of strings")
     return tuple(value)
-
-
-def registry_config(header: str) -> dict[str, Auth]:
-    """X-Registry-Config: base64 of an object, credentials by registry; by host here."""
-    if not header:
-        return {}
-    padded = header.translate(str.maketrans("+/", "-_")) + "=" * (-len(header) % 4)
-    try:
-        value = parse_json(base64.urlsafe_b64decode(padded)) or {}
-    except (binascii.Error, ValueError, InvalidArgument):
-        raise InvalidArgument("invalid X-Registry-Config header: want base64 of JSON") from None
-    entries = value.values() if isinstance(value, dict) else [None]
-    if not all(isinstance(entry, dict) and all(isinstance(one, str) for one in entry.values()) for entry in entries):
-        raise InvalidArgument("invalid X-Registry-Config header: want an object of objects of strings")
-    fields = ("username", "password", "identitytoken", "registrytoken")
-    return {_host_of(name): Auth(*(entry.get(field, "") for field in fields)) for name, entry in value.items()}
-
-
-def _host_of(address: str) -> str:
-    host = address.partition("://")[2] if "://" in address else address
-    host = host.partition("/")[0]
-    return "docker.io" if host in _HUB else host

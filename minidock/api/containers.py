@@ -6,6 +6,7 @@ What streams (attach, logs, wait) stands in ``streams.py``, what the JSON looks 
 from __future__ import annotations
 
 import asyncio
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from minidock.api import ps
@@ -25,19 +26,23 @@ NO_CONTENT = Answer(204)
 _START_BODY_SINCE_1_24 = 7  # bytes: a JSON object with anything in it is longer
 
 
+@dataclass(frozen=True)
+class NetworkingConfig:
+    """Of the body of create: name → endpoint settings, which the engine reads."""
+
+    endpoints_config: dict[str, Any] = field(default_factory=dict)
+
+
 def create_request(request: Request, body: Any) -> CreateRequest:
     """The body of create: Config at the top level, HostConfig and NetworkingConfig inside it."""
     if not isinstance(body, dict):
         raise InvalidArgument("invalid JSON: want an object")
-    networks = (body.get("NetworkingConfig") or {}) if isinstance(body.get("NetworkingConfig") or {}, dict) else None
-    endpoints = networks.get("EndpointsConfig") or {} if networks is not None else None
-    if not isinstance(endpoints, dict):
-        raise InvalidArgument("invalid NetworkingConfig: want an object with EndpointsConfig")
+    networking = decode(NetworkingConfig, body.get("NetworkingConfig"), "NetworkingConfig")
     config = decode(Config, body)
     if not config.image:
         raise InvalidArgument("no image given", 'the body must have "Image"')
-    host = decode(HostConfig, body.get("HostConfig") or {}, "HostConfig")
-    return CreateRequest(config, host, request.text("name"), endpoints, request.text("platform"))
+    host = decode(HostConfig, body.get("HostConfig"), "HostConfig")
+    return CreateRequest(config, host, request.text("name"), networking.endpoints_config, request.text("platform"))
 
 
 async def create(engine: Engine, request: Request) -> Answer:
@@ -127,6 +132,8 @@ async def start(engine: Engine, request: Request) -> Answer:
         raise InvalidArgument(
             "starting container with non-empty request body was deprecated since API v1.22 and removed in v1.24"
         )
+    if request.text("checkpoint"):
+        raise InvalidArgument("checkpoint is only supported in experimental mode", "which minidock has not")
     await engine.start(request.name)
     return NO_CONTENT
 

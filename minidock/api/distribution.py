@@ -8,11 +8,13 @@ from __future__ import annotations
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, cast
 
-from minidock.api.images import auth, joined, report
+from minidock.api.auth import Entry, registry_auth
+from minidock.api.images import joined, report
 from minidock.api.progress import Progress
 from minidock.api.request import Request
 from minidock.api.response import Answer, json_answer
-from minidock.image.model import Auth, Found
+from minidock.engine.codec import decode
+from minidock.image.model import Found
 from minidock.wire.errors import InvalidArgument
 
 if TYPE_CHECKING:
@@ -38,7 +40,7 @@ async def save(engine: Engine, request: Request) -> None:
 async def push(engine: Engine, request: Request) -> None:
     """POST /images/{image}/push"""
     reference = joined(request.name, request.text("tag"))
-    credentials = auth(request.header(b"x-registry-auth"))
+    credentials = registry_auth(request.header(b"x-registry-auth"))
     stream = request.stream()
     progress = Progress(stream)
     progress.begun = True  # Docker's clients look for the errors of a push in the stream
@@ -50,6 +52,9 @@ async def push(engine: Engine, request: Request) -> None:
 async def commit(engine: Engine, request: Request) -> Answer:
     """POST /commit"""
     repository = request.text("repo")
+    if not request.text("container"):
+        raise InvalidArgument('invalid name or ID supplied: ""', "give the container to commit")
+    settings = _portable(await request.json() if request.has_body else None)
     image = await engine.commits.commit(
         request.text("container"),
         joined(repository, request.text("tag")) if repository else None,
@@ -57,20 +62,17 @@ async def commit(engine: Engine, request: Request) -> Answer:
         request.text("comment"),
         [line for text in request.query.get("changes", []) for line in text.split("\n") if line.strip()],
         request.flag("pause", default=True),
-        _portable(await request.json() if request.has_body else None),
+        settings,
     )
     return json_answer({"Id": image.id}, 201)
 
 
 async def login(engine: Engine, request: Request) -> Answer:
     """POST /auth"""
-    body = await request.json()
-    if not isinstance(body, dict) or not all(isinstance(body.get(key, ""), str) for key in _FIELDS):
-        raise InvalidArgument("invalid credentials: want an object of strings")
-    username, password, token, server = (body.get(key, "") for key in _FIELDS)
-    if not (username and password or token):
+    entry = decode(Entry, await request.json())
+    if not (entry.username and entry.password or entry.identity_token):
         raise InvalidArgument("invalid credentials: username and password are both needed")
-    given = await engine.distribution.login(server, Auth(username, password, token))
+    given = await engine.distribution.login(entry.server_address, entry.auth)
     return json_answer({"Status": "Login Succeeded", "IdentityToken": given})
 
 
@@ -86,7 +88,7 @@ async def search(engine: Engine, request: Request) -> Answer:
     def fits(one: Found) -> bool:
         return automated in (None, one.automated) and official in (None, one.official) and one.stars >= stars
 
-    credentials = auth(request.header(b"x-registry-auth"))
+    credentials = registry_auth(request.header(b"x-registry-auth"))
     return json_answer([_row(one) for one in await engine.distribution.search(term, limit, credentials, fits)])
 
 
@@ -108,7 +110,9 @@ def _row(one: Found) -> dict[str, Any]:
 
 def _portable(body: Any) -> dict[str, Any]:
     """What a commit's body, a container's Config, says of the image; most clients say nothing."""
-    found = {key: value for key, value in body.items() if key in _PORTABLE and value} if isinstance(body, dict) else {}
+    if not isinstance(body, dict | None):
+        raise InvalidArgument("invalid body: want an object")
+    found = {key: value for key, value in (body or {}).items() if key in _PORTABLE and value}
     for key, value in found.items():
         if not isinstance(value, _PORTABLE[key]):
             raise InvalidArgument(f"invalid {key}: want {'an array' if _PORTABLE[key] is list else 'another type'}")
@@ -121,4 +125,3 @@ _PORTABLE: dict[str, type] = {
     **dict.fromkeys((*_MAPS, "Healthcheck"), dict),
     **dict.fromkeys((*_TEXTS, "StopSignal"), str),
 }
-_FIELDS = ("username", "password", "identitytoken", "serveraddress")

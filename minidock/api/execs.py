@@ -38,8 +38,8 @@ async def create(engine: Engine, request: Request) -> Answer:
 
 async def start(engine: Engine, request: Request) -> Answer | None:
     """POST /exec/{e}/start"""
-    body = decode(StartBody, await request.json()) if request.has_body else StartBody()
     engine.exec_inspect(request.name)
+    body = decode(StartBody, await request.json())
     size = body.console_size if body.tty else None
     if size is not None and len(size) != 2:
         raise InvalidArgument("invalid ConsoleSize: want [height, width]")

@@ -82,10 +82,9 @@ def parse(text: str, allowed: frozenset[str]) -> Filters:
 
 
 def _values(key: str, given: Any) -> tuple[str, ...]:
-    values = tuple(given) if isinstance(given, (dict, list)) else (given,)
-    if not all(isinstance(value, str) for value in values):
-        raise InvalidArgument(f"invalid filter '{key}': want strings")
-    return values
+    if not isinstance(given, dict | list) or not all(isinstance(value, str) for value in given):
+        raise InvalidArgument(f"invalid filter '{key}': want strings, as an array or as the keys of an object")
+    return tuple(given)
 
 
 def _compile(key: str, value: str) -> re.Pattern[str]:

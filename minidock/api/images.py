@@ -7,24 +7,22 @@ as dockerd does. Archives are read from the socket as they come, through a block
 from __future__ import annotations
 
 import asyncio
-import base64
-import binascii
 from collections.abc import Coroutine
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from minidock.api import errors
-from minidock.api.body import parse_json
+from minidock.api.auth import registry_auth
 from minidock.api.filters import Filters, glob
 from minidock.api.progress import Progress
 from minidock.api.render import image as render
 from minidock.api.request import Request
 from minidock.api.response import Answer, ClientGone, json_answer
 from minidock.image.manifest import fits, host_platform
-from minidock.image.model import Auth, Image
+from minidock.image.model import Image
 from minidock.image.reference import parse as parse_reference
 from minidock.wire import times
-from minidock.wire.errors import InvalidArgument, NotImplemented
+from minidock.wire.errors import Forbidden, InvalidArgument, NotImplemented
 
 if TYPE_CHECKING:
     from minidock.engine.engine import Engine
@@ -44,7 +42,9 @@ async def create(engine: Engine, request: Request) -> None:
 async def _pull(engine: Engine, request: Request) -> None:
     _check_platform(request.text("platform"))
     reference = joined(request.text("fromImage").removesuffix(":"), request.text("tag"))
-    credentials = auth(request.header(b"x-registry-auth"))
+    if parse_reference(reference).familiar_name == "scratch":
+        raise Forbidden("'scratch' is a reserved name")
+    credentials = registry_auth(request.header(b"x-registry-auth"))
     progress = Progress(request.stream())
     request.follow()
     pull = engine.distribution.pull_all if _is_repository(reference) else engine.pull
@@ -90,35 +90,21 @@ async def report(request: Request, progress: Progress, work: Coroutine[Any, Any,
 
 
 def joined(name: str, tag: str) -> str:
-    """Repository and tag as one reference; a digest comes as a tag."""
+    """Repository and tag as one reference, in place of a tag that the repository has; a digest comes as a tag."""
     if not name:
         raise InvalidArgument("invalid reference format: the name is empty")
     if not tag:
         return name
-    return f"{name}@{tag}" if ":" in tag else f"{name}:{tag}"
+    if ":" in tag:
+        return f"{name}@{tag}"
+    head, slash, last = name.rpartition("/")
+    return f"{head}{slash}{last.partition(':')[0]}:{tag}"
 
 
 def _check_platform(platform: str) -> None:
     own = host_platform().architecture
     if not fits(platform, own):
         raise NotImplemented(f"images for {platform}: this machine runs linux/{own}", "leave --platform out")
-
-
-def auth(header: str) -> Auth | None:
-    """X-Registry-Auth: base64url of JSON, with or without padding. ``{}`` and ``null`` mean nobody."""
-    if not header:
-        return None
-    padded = header.translate(str.maketrans("+/", "-_")) + "=" * (-len(header) % 4)
-    try:
-        value = parse_json(base64.urlsafe_b64decode(padded))
-    except (binascii.Error, ValueError, InvalidArgument):
-        raise InvalidArgument("invalid X-Registry-Auth header: want base64 of JSON") from None
-    if not value:
-        return None
-    if not isinstance(value, dict) or not all(isinstance(field, str) for field in value.values()):
-        raise InvalidArgument("invalid X-Registry-Auth header: want an object of strings")
-    fields = ("username", "password", "identitytoken", "registrytoken")
-    return Auth(*(value.get(name, "") for name in fields))
 
 
 async def list_(engine: Engine, request: Request) -> Answer:

@@ -14,7 +14,7 @@ from minidock.engine.codec import decode
 from minidock.engine.model import Container, EndpointRecord
 from minidock.engine.networking.requests import NetworkRecord, NetworkRequest
 from minidock.wire import times
-from minidock.wire.errors import InvalidArgument
+from minidock.wire.errors import InvalidArgument, NotFound
 
 if TYPE_CHECKING:
     from minidock.engine.engine import Engine
@@ -51,7 +51,11 @@ async def create(engine: Engine, request: Request) -> Answer:
 
 async def inspect(engine: Engine, request: Request) -> Answer:
     """GET /networks/{n}"""
+    if request.text("verbose").lower() not in ("", "0", "1", "t", "f", "true", "false"):
+        raise InvalidArgument(f"invalid value for verbose: {request.text('verbose')}", "true or false")
     network = engine.networks.find(request.name)
+    if request.text("scope") not in ("", "local"):
+        raise NotFound(f"network {request.name} not found")
     return json_answer(_shown(network, engine.endpoints.members(network)))
 
 
@@ -102,6 +106,8 @@ async def _body(request: Request) -> dict[str, Any]:
     body = await request.json()
     if not isinstance(body, dict) or not isinstance(body.get("Container"), str) or not body["Container"]:
         raise InvalidArgument("invalid body: want an object with the name of a Container")
+    if not isinstance(body.get("Force"), bool | None):
+        raise InvalidArgument("invalid Force: want true or false")
     return body
 
 

@@ -1,11 +1,12 @@
 """The one table of routes: method and path → handler. Everything that the daemon can be asked stands here.
 
-Each route exists with and without a version in front (``/v1.45/info``, ``/info``). A pattern has at most one
-placeholder: ``{c}`` is one segment of the path, ``{image*}`` as many as there are, since names of images have slashes;
-what stands before and behind it is matched from both ends. Segments are decoded after the split, so ``%2F`` never makes
-one. What is not in the table is 404 ``page not found``, for a wrong method too, as dockerd answers.
+Each route exists with and without a version in front (``/v1.45/info``, ``/info``). A pattern has a placeholder whose
+value the handler gets: ``{c}`` is one segment of the path, ``{image*}`` as many as there are, since names of images
+have slashes; what stands before and behind it is matched from both ends, where a second one takes any segment. Segments
+are decoded after the split, so ``%2F`` never makes one. What is not in the table is 404 ``page not found``, for a wrong
+method too, as dockerd answers; OPTIONS is 200 and empty for every path, as there.
 
-The letters: c container, e exec session, v volume, n network, p plugin.
+The letters: c container, k checkpoint, e exec session, v volume, n network, p plugin.
 """
 
 from __future__ import annotations
@@ -89,6 +90,9 @@ ROUTES: tuple[Route, ...] = (
     Route("HEAD", "/containers/{c}/archive", archives.stat),
     Route("GET", "/containers/{c}/archive", archives.get),
     Route("PUT", "/containers/{c}/archive", archives.put),
+    Route("GET", "/containers/{c}/checkpoints", system.no_checkpoints),
+    Route("POST", "/containers/{c}/checkpoints", system.no_checkpoints),
+    Route("DELETE", "/containers/{c}/checkpoints/{k}", system.no_checkpoints),
     # more processes in a container
     Route("POST", "/containers/{c}/exec", execs.create),
     Route("POST", "/exec/{e}/start", execs.start),
@@ -120,6 +124,7 @@ ROUTES: tuple[Route, ...] = (
     Route("DELETE", "/volumes/{v}", volumes.remove),
     # networks
     Route("GET", "/networks", networks.list_),
+    Route("GET", "/networks/", networks.list_),
     Route("POST", "/networks/create", networks.create),
     Route("POST", "/networks/prune", networks.prune),
     Route("GET", "/networks/{n}", networks.inspect),
@@ -168,9 +173,13 @@ class _Pattern:
         first, last = len(self.before), len(segments) - len(self.behind)
         if last - first < 1 or (last - first > 1 and not self.greedy):
             return None
-        if tuple(segments[:first]) != self.before or tuple(segments[last:]) != self.behind:
+        if tuple(segments[:first]) != self.before or not all(map(_fits, self.behind, segments[last:])):
             return None
         return segments[first:last]
+
+
+def _fits(pattern: str, segment: str) -> bool:
+    return pattern == segment or pattern.startswith("{")
 
 
 class Router:
@@ -185,7 +194,7 @@ class Router:
                 self._patterns.setdefault(key, []).append(_Pattern.of(route))
 
     def resolve(self, request: Request) -> Route | Answer:
-        """The route, with the request's ``name`` and ``version`` set, or a redirect.
+        """The route, with the request's ``name`` and ``version`` set, or an answer: a redirect, nothing for OPTIONS.
 
         Raises NotFound, and InvalidArgument for a version that is not spoken here.
         """
@@ -193,6 +202,8 @@ class Router:
         if clean != request.path:
             location = f"{clean}?{request.query_text}" if request.query_text else clean
             return Answer(301, headers=(("Location", location),))
+        if request.method == "OPTIONS":
+            return Answer(200)
         versioned = _VERSIONED.fullmatch(request.path)
         route = self._find(request, versioned[2] if versioned else request.path)
         if versioned:

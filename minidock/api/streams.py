@@ -50,6 +50,7 @@ async def attach_websocket(engine: Engine, request: Request) -> None:
 
 
 def _attach_request(engine: Engine, request: Request) -> AttachRequest:
+    keys = detach.parse(request.text("detachKeys"))
     return AttachRequest(
         stdin=request.flag("stdin"),
         stdout=request.flag("stdout"),
@@ -57,7 +58,7 @@ def _attach_request(engine: Engine, request: Request) -> AttachRequest:
         logs=request.flag("logs"),
         stream=request.flag("stream"),
         # Only a terminal's keys are watched for: in a pipe these bytes are data.
-        detach_keys=detach.parse(request.text("detachKeys")) if engine.container(request.name).config.tty else b"",
+        detach_keys=keys if engine.container(request.name).config.tty else b"",
     )
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from minidock.api.render import system as render
 from minidock.api.request import Request
 from minidock.api.response import Answer, json_answer
-from minidock.wire.errors import NotFound, Unavailable
+from minidock.wire.errors import NotFound, NotImplemented, Unavailable
 
 if TYPE_CHECKING:
     from minidock.engine.engine import Engine
@@ -51,6 +51,11 @@ async def plugins(engine: Engine, request: Request) -> Answer:
 async def plugin(engine: Engine, request: Request) -> Answer:
     """GET /plugins/{p}/json"""
     raise NotFound(f'plugin "{request.name}" not found')
+
+
+async def no_checkpoints(engine: Engine, request: Request) -> Answer:
+    """GET, POST /containers/{c}/checkpoints, DELETE /containers/{c}/checkpoints/{checkpoint}"""
+    raise NotImplemented("checkpoints are experimental in docker, and not there in minidock")
 
 
 async def swarm_leave(engine: Engine, request: Request) -> Answer:

@@ -25,6 +25,7 @@ from minidock.wire.errors import InvalidArgument
 if TYPE_CHECKING:
     from minidock.engine.engine import Engine
 
+_BUILD_FILTERS = ("description", "id", "inuse", "label", "parent", "private", "shared", "type", "until", "unused-for")
 _TYPES = frozenset(("container", "image", "volume", "build-cache"))
 
 
@@ -42,6 +43,7 @@ async def prune_containers(engine: Engine, request: Request) -> Answer:
 
 async def prune_builds(engine: Engine, request: Request) -> Answer:
     """POST /build/prune: there is no build cache, so there is nothing to prune; ``docker system prune`` asks for it."""
+    request.filters(*_BUILD_FILTERS)
     return json_answer({"CachesDeleted": None, "SpaceReclaimed": 0})
 
 
@@ -75,7 +77,8 @@ def _labelled(wanted: Filters, labels: Mapping[str, str]) -> bool:
 
 async def df(engine: Engine, request: Request) -> Answer:
     """GET /system/df"""
-    asked = set(request.query.get("type", ())) or _TYPES
+    asked = set(request.query.get("type", ())) if request.version >= (1, 42) else set()
+    asked = asked or set(_TYPES)
     if not asked <= _TYPES:
         raise InvalidArgument(f"unknown object type: {min(asked - _TYPES)}", f"one of {', '.join(sorted(_TYPES))}")
     value: dict[str, Any] = {"LayersSize": 0, "Images": None, "Containers": None, "Volumes": None, "BuildCache": None}

@@ -187,13 +187,13 @@ def check(limits: Limits, cpus: int) -> None:
 
 
 def _check_memory(memory: int, swap: int, reservation: int) -> None:
-    if 0 < memory < MIN_MEMORY:
+    if memory and memory < MIN_MEMORY:
         raise InvalidArgument("Minimum memory limit allowed is 6MB")
-    if memory <= 0 and swap > 0:
+    if not memory and swap > 0:
         raise InvalidArgument("You should always set the Memory limit when using Memoryswap limit, see usage")
     if 0 < swap < memory:
         raise InvalidArgument("Minimum memoryswap limit should be larger than memory limit, see usage")
-    if 0 < reservation < MIN_MEMORY:
+    if reservation and reservation < MIN_MEMORY:
         raise InvalidArgument("Minimum memory reservation allowed is 6MB")
     if 0 < memory < reservation:
         raise InvalidArgument("Minimum memory limit can not be less than memory reservation limit, see usage")

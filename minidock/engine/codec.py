@@ -4,7 +4,8 @@ One mechanism serves three needs: a request's body becomes typed data with a cle
 becomes a row in the database, and ``inspect`` shows a container with Docker's key names. A field's JSON key is its name
 in CamelCase (``working_dir`` → ``WorkingDir``) unless ``key()`` gives another.
 
-Unknown keys are ignored and ``null`` means the default, both as Docker's Go decoder does. Raises InvalidArgument.
+Unknown keys are ignored and ``null`` means the default, both as Docker's Go decoder does; where it takes a bare string
+for a list of one, the field is ``words()``. Raises InvalidArgument.
 """
 
 from __future__ import annotations
@@ -28,6 +29,11 @@ def key(name: str, **options: Any) -> Any:
     return dataclasses.field(metadata={"json": name}, **options)
 
 
+def words() -> Any:
+    """A field for a list of strings, None by default, that may come as one bare string."""
+    return dataclasses.field(default=None, metadata={"bare": True})
+
+
 @functools.cache
 def _fields(cls: Hashable) -> tuple[tuple[str, str, Any], ...]:
     """(attribute, JSON key, type) of each field."""
@@ -40,14 +46,25 @@ def _fields(cls: Hashable) -> tuple[tuple[str, str, Any], ...]:
     return tuple(found)
 
 
+@functools.cache
+def _bare(cls: Hashable) -> frozenset[str]:
+    """The JSON keys of its fields that are ``words()``."""
+    assert isinstance(cls, type) and dataclasses.is_dataclass(cls)
+    bare = {field.name for field in dataclasses.fields(cls) if "bare" in field.metadata}
+    return frozenset(name for attribute, name, _ in _fields(cls) if attribute in bare)
+
+
 def decode(cls: type[T], value: Any, where: str = "") -> T:
     """A JSON object → an instance of the dataclass ``cls``. ``where`` names it in errors."""
+    value = {} if value is None else value
     if not isinstance(value, dict):
         raise InvalidArgument(f"invalid {where or 'body'}: want an object, got {_kind(value)}")
     given = {}
     for attribute, name, hint in _fields(cast(Hashable, cls)):
-        if value.get(name) is not None:
-            given[attribute] = _value(hint, value[name], f"{where}.{name}" if where else name)
+        if (item := value.get(name)) is not None:
+            if isinstance(item, str) and name in _bare(cast(Hashable, cls)):
+                item = [item]
+            given[attribute] = _value(hint, item, f"{where}.{name}" if where else name)
     return cls(**given)
 
 
@@ -73,8 +90,6 @@ def _not_none(hint: Any) -> Any:
 
 
 def _sequence(item: Any, value: Any, where: str) -> tuple[Any, ...] | None:
-    if isinstance(value, str):  # Docker takes a bare string for Cmd, Entrypoint and Shell
-        value = [value]
     if not isinstance(value, list):
         raise InvalidArgument(f"invalid {where}: want an array, got {_kind(value)}")
     return tuple(_value(item, element, f"{where}[{index}]") for index, element in enumerate(value))

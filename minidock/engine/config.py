@@ -12,7 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from minidock.engine.codec import key
+from minidock.engine.codec import key, words
 
 
 @dataclass(frozen=True)
@@ -42,19 +42,19 @@ class Config:
     open_stdin: bool = False
     stdin_once: bool = False
     env: tuple[str, ...] = ()
-    cmd: tuple[str, ...] | None = None
+    cmd: tuple[str, ...] | None = words()
     healthcheck: Healthcheck | None = None
     image: str = ""
     volumes: dict[str, Any] | None = None
     working_dir: str = ""
-    entrypoint: tuple[str, ...] | None = None
+    entrypoint: tuple[str, ...] | None = words()
     network_disabled: bool = False
     mac_address: str = ""
     on_build: tuple[str, ...] | None = None
     labels: dict[str, str] = field(default_factory=dict)
     stop_signal: str = ""
     stop_timeout: int | None = None
-    shell: tuple[str, ...] | None = None
+    shell: tuple[str, ...] | None = words()
 
 
 @dataclass(frozen=True)
@@ -155,8 +155,8 @@ class HostConfig:
     volumes_from: tuple[str, ...] | None = None
     console_size: tuple[int, ...] = (0, 0)
     annotations: dict[str, str] | None = None
-    cap_add: tuple[str, ...] | None = None
-    cap_drop: tuple[str, ...] | None = None
+    cap_add: tuple[str, ...] | None = words()
+    cap_drop: tuple[str, ...] | None = words()
     cgroupns_mode: str = ""
     dns: tuple[str, ...] | None = None
     dns_options: tuple[str, ...] | None = None

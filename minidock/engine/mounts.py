@@ -91,13 +91,17 @@ def _modes(mode: str, whole: str) -> str:
 
 def _from_mount(mount: Mount) -> MountPoint:
     whole = f"--mount type={mount.type},source={mount.source},target={mount.target}"
+    if not mount.target:
+        raise InvalidArgument(f'invalid mount config for type "{mount.type}": field Target must not be empty')
     destination = target(mount.target, whole)
     if mount.type == "volume":
         if mount.source:
             check_name(mount.source)
         return _volume(mount, destination)
     if mount.type != "bind":
-        raise InvalidArgument(f"invalid mount type: {mount.type!r}", "one of bind, volume, tmpfs")
+        raise InvalidArgument(
+            f'invalid mount config for type "{mount.type}": mount type unknown', "one of bind, volume, tmpfs"
+        )
     options = mount.bind_options
     propagation = (options.propagation if options else "") or "rprivate"
     if propagation not in PROPAGATION:
@@ -149,6 +153,8 @@ def inherit(own: tuple[MountPoint, ...], names: tuple[str, ...], containers: Con
     found: dict[str, MountPoint] = {}
     for text in names:
         name, _, mode = text.partition(":")
+        if not name:
+            raise InvalidArgument("volumes-from specification cannot be an empty string")
         if mode not in ("", "rw", "ro", "z", "Z"):
             raise InvalidArgument(f"invalid mode: {mode}", f"in --volumes-from {text}: ro or rw")
         try:
@@ -181,6 +187,8 @@ def _tmpfs(host: HostConfig) -> Iterator[tuple[str, str]]:
         yield target(path, path), options or ""
     for mount in host.mounts or ():
         if mount.type == "tmpfs":
+            if mount.source:
+                raise InvalidArgument('invalid mount config for type "tmpfs": field Source must not be specified')
             given = mount.tmpfs_options
             words = ["ro"] if mount.read_only else []
             words += [f"size={given.size_bytes}"] if given and given.size_bytes else []

@@ -31,6 +31,8 @@ class TarStream:
         self._left = 0
 
     def __iter__(self) -> Iterator[Entry]:
+        if self._source.is_empty():
+            return  # no archive at all holds nothing, as with Go's reader
         try:
             tar = tarfile.TarFile(fileobj=cast(Any, self._source), encoding="utf-8", errors="surrogateescape")
             for count in range(self._max_entries + 1):
@@ -107,6 +109,12 @@ class _Forward:
             yield piece
         if size:
             raise InvalidArgument("read archive: unexpected end of the archive")
+
+    def is_empty(self) -> bool:
+        """Asked at the start: whether there is nothing to come."""
+        while not self._chunk and (chunk := next(self._chunks, None)) is not None:
+            self._chunk = memoryview(chunk)
+        return not self._chunk
 
     def expect_end(self) -> None:
         """tarfile takes a damaged header for the end: the end is a block of zeros, or the end of the stream."""

@@ -107,7 +107,15 @@ def test_a_failed_run_carries_its_exit_code(api: Harness) -> None:
     assert status == 200 and said[-1] == {"errorDetail": {"code": 3, "message": text}, "error": text}
 
 
-@pytest.mark.parametrize("header", ["%%", "WzFd", base64.b64encode(b'{"a": {"b": 1}}').decode()])
+def test_a_null_among_credentials_is_none(api: Harness) -> None:
+    """As docker-py sends after a login. Seen to fail with every field wanted as a string."""
+    builds = Builds()
+    given = b'{"h:5": {"username": "u", "password": "p", "email": null, "identitytoken": null}, "g": null}'
+    assert build(api, builds, X_Registry_Config=base64.b64encode(given).decode())[0] == 200
+    assert builds.request.auth == {"h:5": Auth("u", "p"), "g": Auth()}
+
+
+@pytest.mark.parametrize("header", ["%%", "WzFd", base64.b64encode(b'{"a": {"password": 1}}').decode()])
 def test_credentials_that_are_none_are_refused(api: Harness, header: str) -> None:
     builds = Builds()
     status, said = build(api, builds, X_Registry_Config=header)

@@ -39,10 +39,16 @@ ANSWERS: list[tuple[str, str, Any, int, str]] = [
     ("POST", "/containers/create", RUN, 201, ""),
     ("POST", "/containers/create", {"Image": "nosuch"}, 404, "No such image: nosuch:latest"),
     ("POST", "/containers/create", {}, 400, "no image given"),
-    ("POST", "/containers/create", {**RUN, "HostConfig": []}, 201, ""),  # Go's encoders write [] for nothing at times
-    ("POST", "/containers/create", {**RUN, "HostConfig": [1]}, 400, "invalid HostConfig: want an object"),
-    ("POST", "/containers/create", {**RUN, "NetworkingConfig": "x"}, 400, "invalid NetworkingConfig"),
+    ("POST", "/containers/create", {**RUN, "HostConfig": None, "NetworkingConfig": None}, 201, ""),
+    ("POST", "/containers/create", {**RUN, "HostConfig": []}, 400, "invalid HostConfig: want an object"),
+    ("POST", "/containers/create", {**RUN, "NetworkingConfig": []}, 400, "invalid NetworkingConfig: want an object"),
+    ("POST", "/containers/create", {**RUN, "NetworkingConfig": {"EndpointsConfig": "x"}}, 400, "EndpointsConfig: want"),
+    ("POST", "/containers/create", {**RUN, "HostConfig": {"CapAdd": "ALL", "CapDrop": "MKNOD"}}, 201, ""),
+    ("POST", "/containers/create", {**RUN, "Cmd": "true", "Entrypoint": "sh", "Shell": "sh"}, 201, ""),
     ("POST", "/containers/create", {**RUN, "Env": {"a": "b"}}, 400, "invalid Env: want an array"),
+    ("POST", "/containers/create", {**RUN, "Env": "A=b"}, 400, "invalid Env: want an array"),
+    ("POST", "/containers/create", {**RUN, "Healthcheck": {"Test": "x"}}, 400, "invalid Healthcheck.Test: want an"),
+    ("POST", "/containers/create", {**RUN, "HostConfig": {"Binds": "/a:/b"}}, 400, "invalid HostConfig.Binds: want an"),
     ("POST", "/containers/create", [RUN], 400, "want an object"),
     ("POST", "/containers/create", b"", 400, "invalid JSON: got EOF while reading request body"),
     ("POST", "/containers/create", b"{}", 400, "unsupported Content-Type header (): must be 'application/json'"),
@@ -54,6 +60,12 @@ ANSWERS: list[tuple[str, str, Any, int, str]] = [
     ("POST", "/containers/fresh/start", {}, 204, ""),
     ("POST", "/containers/fresh/start", {"Binds": ["/a:/b"]}, 400, "starting container with non-empty request body"),
     ("POST", "/containers/web/start", b"", 304, ""),
+    ("POST", "/containers/fresh/start?checkpoint=one", b"", 400, "checkpoint is only supported in experimental mode"),
+    ("GET", "/containers/web/checkpoints", b"", 501, "checkpoints"),
+    ("POST", "/containers/web/checkpoints", {"CheckpointID": "one"}, 501, "checkpoints"),
+    ("DELETE", "/v1.45/containers/web/checkpoints/one", b"", 501, "checkpoints"),
+    ("DELETE", "/containers/web/checkpoints", b"", 404, "page not found"),
+    ("DELETE", "/containers/web/nosuch/one", b"", 404, "page not found"),
     ("POST", "/containers/old/start", b"", 400, 'exec: "/nosuchbin": stat /nosuchbin: no such file or directory'),
     ("POST", "/containers/nosuch/start", b"", 404, "No such container: nosuch"),
     ("POST", "/containers/old/stop", b"", 304, ""),
@@ -78,9 +90,14 @@ ANSWERS: list[tuple[str, str, Any, int, str]] = [
     ("POST", "/containers/nosuch/wait", b"", 404, "No such container: nosuch"),
     ("POST", "/containers/nosuch/attach", b"", 404, "No such container: nosuch"),
     ("POST", "/containers/tty/attach?detachKeys=ctrl-", b"", 400, "Invalid detach keys (ctrl-) provided"),
+    ("POST", "/containers/web/attach?detachKeys=ctrl-", b"", 400, "Invalid detach keys (ctrl-) provided"),
     # exec
     ("POST", "/containers/web/exec", {"Cmd": ["ls"]}, 201, ""),
     ("POST", "/containers/web/exec", {"Cmd": []}, 400, "No exec command specified"),
+    ("POST", "/containers/web/exec", b"null", 400, "unsupported Content-Type"),
+    ("POST", "/containers/web/exec", None, 400, "No exec command specified"),
+    ("POST", "/containers/web/exec", {"Cmd": "ls"}, 400, "invalid Cmd: want an array, got a string"),
+    ("POST", "/exec/nosuch/start", b"", 404, "No such exec instance: nosuch"),
     ("POST", "/containers/nosuch/exec", {"Cmd": ["ls"]}, 404, "No such container: nosuch"),
     ("POST", "/exec/nosuch/start", {"Detach": True}, 404, "No such exec instance: nosuch"),
     ("GET", "/exec/nosuch/json", b"", 404, "No such exec instance: nosuch"),
@@ -98,6 +115,9 @@ ANSWERS: list[tuple[str, str, Any, int, str]] = [
     ("DELETE", "/images/127.0.0.1:5000/team/tool:1", b"", 200, ""),
     ("DELETE", "/images/nosuch", b"", 404, "No such image: nosuch:latest"),
     ("POST", "/images/create", b"", 400, "invalid reference format"),
+    ("POST", "/images/create?fromImage=scratch", b"", 403, "'scratch' is a reserved name"),
+    ("POST", "/commit", b"", 400, 'invalid name or ID supplied: ""'),
+    ("POST", "/commit?container=web", [], 400, "invalid body: want an object"),
     ("GET", "/images/search?term=tool", b"", 200, ""),
     ("GET", "/images/search?term=tool&limit=101", b"", 400, "Limit 101 is outside the range of [1, 100]"),
     ("GET", "/images/search?term=tool&limit=-1", b"", 400, "Limit -1 is outside the range of [1, 100]"),
@@ -109,10 +129,16 @@ ANSWERS: list[tuple[str, str, Any, int, str]] = [
     ("GET", "/volumes", b"", 200, ""),
     ("GET", "/volumes/data", b"", 200, ""),
     ("GET", "/volumes/nosuch", b"", 404, "get nosuch: no such volume"),
-    ("POST", "/volumes/create", {"Name": "v"}, 201, ""),
+    ("POST", "/volumes/create", {"Name": "v"}, 201, '"Name":"v"'),
+    ("POST", "/volumes/create", None, 201, '"Name":"ffff'),
     ("POST", "/volumes/create", {"Name": "v", "Driver": "nfs"}, 404, 'plugin "nfs" not found'),
     ("DELETE", "/volumes/data", b"", 409, f"remove data: volume is in use - [{WEB}]"),
-    ("GET", "/networks", b"", 200, ""),
+    ("GET", "/networks", b"", 200, '"Name":"bridge"'),
+    ("GET", "/networks/", b"", 200, '"Name":"bridge"'),
+    ("GET", "/v1.45/networks/?filters=%7B%22driver%22:%5B%22nosuch%22%5D%7D", b"", 200, "[]"),
+    ("GET", "/networks/bridge?verbose=x", b"", 400, "invalid value for verbose: x"),
+    ("GET", "/networks/bridge?verbose=true&scope=local", b"", 200, '"Name":"bridge"'),
+    ("GET", "/networks/bridge?scope=swarm", b"", 404, "network bridge not found"),
     ("GET", "/networks/bridge", b"", 200, ""),
     ("GET", "/networks/bbbb", b"", 200, ""),
     ("GET", "/networks/nosuch", b"", 404, "network nosuch not found"),
@@ -124,9 +150,12 @@ ANSWERS: list[tuple[str, str, Any, int, str]] = [
     ("POST", "/networks/create", {"Name": "n1", "Driver": "weave"}, 404, 'plugin "weave" not found'),
     ("POST", "/networks/create", {"Name": "n1", "EnableIPv6": True}, 201, ""),
     ("POST", "/networks/create", {"Name": "n1", "Ingress": True}, 501, "Swarm"),
+    ("POST", "/networks/create", {"Name": "n1", "Scope": "swarm"}, 403, "when swarm is not active"),
+    ("POST", "/networks/create", None, 400, "invalid network name"),
     ("POST", "/networks/en/connect", {"Container": "web", "EndpointConfig": {"Aliases": ["a"]}}, 200, ""),
     ("POST", "/networks/en/connect", {}, 400, "the name of a Container"),
     ("POST", "/networks/en/disconnect", {"Container": "web", "Force": True}, 200, ""),
+    ("POST", "/networks/en/disconnect", {"Container": "web", "Force": "x"}, 400, "invalid Force: want true or false"),
     ("POST", "/networks/prune", b"", 200, ""),
     ("POST", "/networks/prune?filters=%7B%22name%22:%5B%22x%22%5D%7D", b"", 400, "invalid filter 'name'"),
     # ours
@@ -155,11 +184,14 @@ ANSWERS: list[tuple[str, str, Any, int, str]] = [
     ("POST", "/containers/web/update", {"CpuShares": "many"}, 400, "CpuShares"),
     ("POST", "/containers/prune", b"", 200, '"ContainersDeleted":["'),
     ("POST", "/containers/prune?filters=%7B%22name%22:%5B%22x%22%5D%7D", b"", 400, "invalid filter 'name'"),
+    ("POST", "/containers/prune?filters=%7B%22label%22:%22x%22%7D", b"", 400, "invalid filter 'label': want strings"),
     ("POST", "/images/prune?filters=", b"", 200, '"ImagesDeleted":null'),
     ("POST", "/images/prune?filters=%7B%22until%22:%5B%221h%22,%222h%22%5D%7D", b"", 400, "more than one until"),
     ("GET", "/system/df", b"", 200, '"LayersSize":1984399'),
     ("GET", "/system/df?type=volume", b"", 200, '"RefCount":4'),
     ("GET", "/system/df?type=nonsense", b"", 400, "unknown object type: nonsense"),
+    ("GET", "/v1.41/system/df?type=nonsense", b"", 200, '"RefCount":4'),
+    ("POST", "/build/prune?filters=%7B%22name%22:%5B%22x%22%5D%7D", b"", 400, "invalid filter 'name'"),
     ("POST", "/session", b"", 501, "DOCKER_BUILDKIT=0"),
     ("POST", "/grpc", b"", 501, "DOCKER_BUILDKIT=0"),
 ]  # fmt: skip
@@ -172,9 +204,26 @@ def test_answers(api: Harness, method: str, target: str, body: Any, status: int,
     assert reply.headers["api-version"] == "1.45" and reply.headers["ostype"] == "linux"
     if status in (204, 304):
         assert reply.body == b"" and "content-length" not in reply.headers
-    elif status >= 400:
+    elif status < 400:
+        assert text in reply.body.decode()
+    else:
         assert text in reply.message
         assert reply.headers["content-type"] == "application/json" and reply.body.endswith(b"}\n")
+
+
+@pytest.mark.parametrize("target", ["/info", "/v1.45/containers/create", "/nosuch", "/"])
+def test_options_is_answered_with_nothing(api: Harness, target: str) -> None:
+    reply = api.request("OPTIONS", target)
+    assert (reply.status, reply.body) == (200, b"")
+
+
+@pytest.mark.parametrize(
+    ("query", "wanted"),
+    [("repo=a", "a"), ("repo=a&tag=1", "a:1"), ("repo=a:2&tag=1", "a:1"), ("repo=h:5/a&tag=1", "h:5/a:1")],
+)
+def test_a_tag_of_its_own_goes_before_the_one_in_the_name(api: Harness, query: str, wanted: str) -> None:
+    assert api.request("POST", f"/images/busybox/tag?{query}").status == 201
+    assert api.engine.calls[-1] == ("tag", IMAGE, wanted)
 
 
 def test_head_of_ping_settles_the_version(api: Harness) -> None:

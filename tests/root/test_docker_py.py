@@ -7,6 +7,7 @@ See: https://docker-py.readthedocs.io
 from __future__ import annotations
 
 import io
+import os
 import socket
 import tarfile
 import time
@@ -102,6 +103,42 @@ class TestContainers:
         finally:
             container.remove(force=True)
 
+    def test_attach_with_what_was_said_before(self, docker_api: Any, run: Run) -> None:
+        """Seen to fail with logs=1 passed over, and with the stream left open after the log alone was asked for."""
+        container = run(sh("echo one; echo two >&2; read line; echo three; cat"), stdin_open=True)
+        eventually(lambda: container.logs() == b"one\ntwo\n", "the log")
+        assert container.attach(logs=True, stream=False, stdout=True, stderr=False) == b"one\n"
+        follower = container.attach(logs=True, stream=True, demux=True)
+        assert [next(follower), next(follower)] == [(b"one\n", None), (None, b"two\n")]
+        keys = container.attach_socket(params={"stdin": 1, "stdout": 1, "stream": 1})
+        keys._sock.sendall(b"go\nand this\n")
+        assert next(follower) == (b"three\n", None)
+        said = b""
+        while b"and this\n" not in said:
+            assert (piece := keys.read(4096)), f"the stream ended after {said!r}"
+            said += piece
+        keys._sock.shutdown(socket.SHUT_RDWR)
+        container.kill()
+        assert list(follower) == [(b"and this\n", None)]
+        assert container.attach(logs=True) == b"one\ntwo\nthree\nand this\n"
+
+    def test_what_is_refused_before_it_is_made(self, docker_api: Any) -> None:
+        """Statuses and texts are dockerd 20.10's."""
+
+        def refused(kind: type[Exception], text: str, **options: Any) -> None:
+            with pytest.raises(kind, match=text):
+                docker_api.api.create_container("busybox", "true", **options)
+
+        def host(**options: Any) -> Any:
+            return docker_api.api.create_host_config(**options)
+
+        api_error, missing = docker.errors.APIError, docker.errors.ImageNotFound
+        refused(api_error, "400 .*No such container: nosuch", host_config=host(volumes_from=["nosuch"]))
+        refused(api_error, "400 .*cannot be an empty string", host_config=host(volumes_from=[""]))
+        refused(missing, "wanted linux/arm64, actual: linux/", platform="linux/arm64")
+        created = docker_api.api.create_container("busybox", "true", platform=f"linux/{os.uname().machine}")
+        docker_api.api.remove_container(created["Id"])
+
     def test_logs(self, run: Run) -> None:
         begun = int(time.time()) - 1
         container = run(sh("for i in 1 2 3; do echo $i; done; echo err >&2"))
@@ -173,6 +210,7 @@ class TestExec:
 class TestArchive:
     def test_put_and_get(self, run: Run) -> None:
         container = run(SLEEP)
+        assert container.put_archive("/tmp", b""), "an archive of no bytes is an empty one"
         assert container.put_archive("/tmp", tar(a=b"first", b=b"second"))
         assert container.exec_run(sh("cat /tmp/a; stat -c '%a %u' /tmp/b")).output == b"first640 1000\n"
         pieces, status = container.get_archive("/tmp/b")

@@ -11,10 +11,13 @@ import json
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
+import docker  # type: ignore[import-untyped]
 import pytest
 
 from tests.support.daemon import Daemon
+from tests.support.registries import real_registry
 
 pytestmark = [pytest.mark.docker_cli]
 
@@ -112,6 +115,46 @@ def test_an_identity_token_is_kept_in_place_of_the_password(fresh_daemon: Daemon
             assert "manifest for 127.0.0.1:5001/x:latest not found" in cli("pull", "127.0.0.1:5001/x").err
             cli.ok("logout", "127.0.0.1:5001")
             assert "pull access denied" in cli("pull", "127.0.0.1:5001/x").err
+
+
+@pytest.mark.registry
+def test_a_build_takes_along_what_opens_the_registries_that_it_pulls_from(fresh_daemon: Daemon, tmp_path: Path) -> None:
+    """X-Registry-Config, from docker-py and both CLIs, at a registry that shows nothing without a password.
+
+    Seen to fail with the header not read, and with the registry's host not found among its names.
+    """
+    fresh_daemon.load("busybox")
+    api = docker.DockerClient(base_url=fresh_daemon.host, timeout=60)
+    with real_registry(tmp_path / "registry", 5001, fresh_daemon.netns.enter, locked=True) as address:
+        base = f"{address}/team/base:1"
+        (tmp_path / "context").mkdir()
+        (tmp_path / "context/Dockerfile").write_text(f"FROM {base}\nRUN echo built > /x\n")
+
+        def build() -> None:
+            image, _ = api.images.build(path=str(tmp_path / "context"), tag="made", rm=True, nocache=True)
+            assert image.tags == ["made:latest"]
+            fresh_daemon.cli.ok("rmi", "made", base)
+
+        api.images.get("busybox").tag(base)
+        with pytest.raises(docker.errors.APIError, match=r"incorrect username or password|unauthorized"):
+            api.login("me", "wrong", registry=address)
+        assert "errorDetail" in api.images.push(base) and "secret" not in api.images.push(base)
+        assert api.login("me", "secret", registry=address)["Status"] == "Login Succeeded"
+        assert "digest: sha256:" in api.images.push(base)
+        fresh_daemon.cli.ok("rmi", base)
+        build()
+        api.close()
+        api = docker.DockerClient(base_url=fresh_daemon.host, timeout=60)
+        with pytest.raises(docker.errors.BuildError, match="denied|unauthorized"):
+            build()
+        api.close()
+        for cli in (fresh_daemon.cli, fresh_daemon.docker):
+            refused = cli("build", "-t", "made", str(tmp_path / "context"))
+            assert refused.code == 1 and ("denied" in refused.err or "unauthorized" in refused.err)
+            cli.ok("login", "-u", "me", "--password-stdin", address, stdin="secret")
+            cli.ok("build", "-t", "made", str(tmp_path / "context"))
+            cli.ok("logout", address)
+            cli.ok("rmi", "made", base)
 
 
 INDEX = """

@@ -181,6 +181,8 @@ log: {{level: info, accesslog: {{disabled: true}}}}
 storage: {{filesystem: {{rootdirectory: {folder}}}, delete: {{enabled: true}}}}
 http: {{addr: "127.0.0.1:{port}"}}
 """
+AUTH = "auth: {{htpasswd: {{realm: here, path: {folder}/users}}}}\n"
+USERS = "me:$2y$04$abcdefghijklmnopqrstuu2r9OfJnfCsdneAXAGHnS4UpFFP8WIrW\n"  # the password is secret; bcrypt
 
 
 def free_port() -> int:
@@ -191,11 +193,16 @@ def free_port() -> int:
 
 
 @contextmanager
-def real_registry(folder: Path, port: int, prefix: Sequence[str] = ()) -> Iterator[str]:
-    """Debian's docker-registry at 127.0.0.1:`port`; `prefix` is a command that runs a command, in another netns say."""
+def real_registry(folder: Path, port: int, prefix: Sequence[str] = (), locked: bool = False) -> Iterator[str]:
+    """Debian's docker-registry at 127.0.0.1:`port`; `prefix` is a command that runs a command, in another netns say.
+
+    ``locked``: only for the user me with the password secret.
+    """
     folder.mkdir(exist_ok=True)
     config = folder / "config.yml"
-    config.write_text(CONFIG.format(folder=folder / "data", port=port))
+    text = CONFIG.format(folder=folder / "data", port=port) + (AUTH.format(folder=folder) if locked else "")
+    config.write_text(text)
+    (folder / "users").write_text(USERS)
     with (folder / "log").open("wb") as log:
         command = [*DIES_WITH_US, *prefix, "docker-registry", "serve", str(config)]
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)

@@ -99,6 +99,8 @@ def test_each_limit_warns_once() -> None:
     ("limits", "text"),
     [
         (Limits(memory=6 * MIB - 1), "Minimum memory limit allowed is 6MB"),
+        (Limits(memory=-1), "Minimum memory limit allowed is 6MB"),
+        (Limits(memory_reservation=-1), "Minimum memory reservation allowed is 6MB"),
         (Limits(memory_swap=64 * MIB), "You should always set the Memory limit"),
         (Limits(memory=64 * MIB, memory_swap=32 * MIB), "Minimum memoryswap limit should be larger"),
         (Limits(memory=64 * MIB, memory_reservation=65 * MIB), "can not be less than memory reservation"),

@@ -46,6 +46,19 @@ def test_what_makes_no_sense_is_refused(text: str) -> None:
         points(text)
 
 
+@pytest.mark.parametrize(
+    ("mount", "text"),
+    [
+        (Mount("bind", "/tmp", ""), 'type "bind": field Target must not be empty'),
+        (Mount("x", "", "/x"), 'type "x": mount type unknown'),
+        (Mount("tmpfs", "/tmp", "/x"), 'type "tmpfs": field Source must not be specified'),
+    ],
+)
+def test_what_a_mount_lacks_or_has_too_much_is_told_in_dockers_words(mount: Mount, text: str) -> None:
+    with pytest.raises(InvalidArgument, match=text):
+        points(more=(mount,))
+
+
 def test_two_mounts_at_one_place_are_refused() -> None:
     with pytest.raises(InvalidArgument, match="Duplicate mount point: /b"):
         points("/a:/b", "/c:/b/")

@@ -45,6 +45,7 @@ class NetworkRequest:
     driver: str = ""
     internal: bool = False
     attachable: bool = False
+    scope: str = ""
     ingress: bool = False
     config_only: bool = False
     config_from: Any = None
@@ -123,6 +124,8 @@ def check(request: NetworkRequest) -> None:
         raise NotFound(
             f'could not find plugin {request.driver} in v1 plugin registry: plugin "{request.driver}" not found'
         )
+    if request.scope not in ("", "local"):
+        raise Forbidden(f"cannot create a {request.scope} scoped network when swarm is not active")
     if request.ingress or request.config_only or (request.config_from or {}).get("Network"):
         raise NotImplemented("ingress networks and network configurations are a part of Swarm", "leave them out")
     ipam = request.ipam or Ipam()
