@@ -42,8 +42,8 @@ def connections(daemon: Daemon, count: int) -> Iterator[list[socket.socket]]:
     made = [socket.socket(socket.AF_UNIX) for _ in range(count)]
     try:
         for sock in made:
+            sock.connect(str(daemon.socket))  # before the limit: one that must not wait fails when the queue is full
             sock.settimeout(30)
-            sock.connect(str(daemon.socket))
         yield made
     finally:
         for sock in made:
