@@ -51,7 +51,7 @@ def file_lines(kind: str, path: str) -> Iterator[str]:
     """The entries of an --env-file or --label-file: one a line, without comments. Raises InvalidArgument."""
     try:
         with open(path, encoding="utf-8") as file:
-            lines = file.read().removeprefix("\ufeff").splitlines()
+            lines = file.read().removeprefix("\ufeff").split("\n")  # splitlines() knows more ends than docker does
     except OSError as error:
         raise InvalidArgument(f"open {path}: {(error.strerror or str(error)).lower()}") from None
     except UnicodeDecodeError:

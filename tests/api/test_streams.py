@@ -15,6 +15,7 @@ import pytest
 
 from minidock.api import images as image_handlers
 from minidock.api import server
+from minidock.api.auth import registry_auth
 from minidock.engine.requests import AttachRequest, LogEntry, WaitResult
 from minidock.image.model import Auth
 from minidock.image.progress import ProgressLine
@@ -435,9 +436,9 @@ def test_credentials_from_a_header(api: Harness) -> None:
         base64.urlsafe_b64encode(value).rstrip(b"="),
         base64.b64encode(value),
     ):
-        assert image_handlers.auth(header.decode()) == me
+        assert registry_auth(header.decode()) == me
     for header in ("", "e30=", "e30", "bnVsbA=="):
-        assert image_handlers.auth(header) is None
+        assert registry_auth(header) is None
     for header in ("?", "W10x", "WzFd", "eyJ1c2VybmFtZSI6MX0="):
         assert api.request("POST", "/images/create?fromImage=x", X_Registry_Auth=header).status == 400
     assert "secret" not in repr(me)

@@ -73,7 +73,7 @@ def _reasons(record: dict[str, Any]) -> Iterator[str]:
     if (kind not in content if content else kind) and not (kind == "" and response.get("x-empty")):
         yield f"the page does not have the content type {kind!r} for it"
     elif kind == JSON:
-        lines = record["body"].splitlines() if "x-stream" in response else [record["body"]]
+        lines = record["body"].split("\n") if "x-stream" in response else [record["body"]]
         for text in filter(None, lines):
             yield from _errors(f"{where}/content/application~1json/schema", text)
 

@@ -152,10 +152,26 @@ def test_files_of_variables_and_labels(body: Any, tmp_path: Path, monkeypatch: p
     monkeypatch.setenv("FROM_CALLER", "here")
     monkeypatch.delenv("NOT_SET", raising=False)
     file = tmp_path / "f"
-    file.write_text("A=1\n# no\n\n  B=x y \nFROM_CALLER\nNOT_SET\nC=\n")
+    file.write_text("A=1\n# no\n\n  B=x y \nFROM_CALLER\nNOT_SET\nC=\nD=one\x0cline\u2028\n")
     sent = body("--env-file", str(file), "-e", "A=2", "-e", "FROM_CALLER", "-e", "NOT_SET", "--label-file", str(file))
-    assert sent["Env"] == ["A=1", "B=x y ", "FROM_CALLER=here", "C=", "A=2", "FROM_CALLER=here", "NOT_SET"]
-    assert sent["Labels"] == {"A": "1", "B": "x y ", "FROM_CALLER": "", "NOT_SET": "", "C": ""}
+    assert sent["Env"] == [
+        "A=1",
+        "B=x y ",
+        "FROM_CALLER=here",
+        "C=",
+        "D=one\x0cline\u2028",
+        "A=2",
+        "FROM_CALLER=here",
+        "NOT_SET",
+    ]
+    assert sent["Labels"] == {
+        "A": "1",
+        "B": "x y ",
+        "FROM_CALLER": "",
+        "NOT_SET": "",
+        "C": "",
+        "D": "one\x0cline\u2028",
+    }
 
 
 def test_a_seccomp_profile_is_sent_along(body: Any, tmp_path: Path) -> None:

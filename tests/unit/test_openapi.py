@@ -32,7 +32,7 @@ def test_what_stands_in_the_page_passes() -> None:
     assert openapi.unlike(GOOD) == ""
     assert openapi.unlike(record("GET", "/no/such/path", 404, {"message": "page not found"})) == ""
     assert openapi.unlike(record("", "", 400, {"message": "this is no HTTP"})) == ""
-    lines = '{"status":"one"}\r\n{"status":"two","id":"x"}\r\n'
+    lines = '{"status":"one\x85\u2028more"}\r\n{"status":"two","id":"x"}\r\n'  # what Python, too, calls ends of lines
     assert openapi.unlike(record("POST", "/images/create?fromImage=a", 200, lines)) == ""
 
 
