@@ -23,12 +23,18 @@ BY_CHANCE = "/kill?signal=TERM"  # see golden_session.py
 
 
 def distil(path: Path, session: list[Step]) -> dict[str, Facts]:
+    heard = exchanges_by_command(path)
+    return {step.name: facts(heard[step.name]) for step in session}
+
+
+def exchanges_by_command(path: Path) -> dict[str, list[Exchange]]:
+    """What a recording has of each command."""
     heard: dict[str, list[Exchange]] = {}
     with gzip.open(path, "rt", encoding="utf-8") as lines:
         for line in map(json.loads, lines):
             marker = line["marker"].replace("/tmp/oracle/cliw", "{folder}")
             heard.setdefault(marker, []).append(_exchange(line))
-    return {step.name: facts(heard[step.name]) for step in session}
+    return heard
 
 
 def _exchange(line: dict[str, Any]) -> Exchange:
