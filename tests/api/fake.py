@@ -297,9 +297,6 @@ class FakeEngine:
     async def sizes(self, reference: str) -> tuple[int, int]:
         return 12, 1984411
 
-    def apparmor_of(self, container: Container) -> str:
-        return ""
-
     def links_of(self, container: Container) -> Shown:
         return Shown(None, {})
 
