@@ -21,7 +21,7 @@ PING = b"GET /_ping HTTP/1.1\r\nHost: d\r\n\r\n"
 
 
 def test_of_two_hundred_creates_of_one_name_one_wins(daemon: Daemon) -> None:
-    """Broken build: a create that waits between the look at the name and the row."""
+    """Broken build: a create that waits after its look at the name, and takes no second one when it writes the row."""
 
     def create(_: int) -> int:
         api = Api(daemon)
@@ -80,15 +80,19 @@ def test_thousands_of_idle_connections(fresh_daemon: Daemon, scale: Callable[[in
 
 
 def test_a_daemon_without_a_free_descriptor_waits_for_one(fresh_daemon: Daemon) -> None:
-    """Who is connected is served; who comes is served later; meanwhile the daemon does not spin."""
+    """Who is connected is served; who comes is served later; meanwhile the daemon does not spin.
+
+    Seen to fail without the pause after an accept that failed.
+    """
     fresh_daemon.stop()
     fresh_daemon.start(prefix=["prlimit", "--nofile=120:120"])
     with connections(fresh_daemon, 300) as crowd:
         eventually(lambda: "accept: " in fresh_daemon.log_text(), "the daemon to run out of descriptors")
         assert ping(crowd[0])
-        before = cpu_seconds(fresh_daemon.pid)
-        assert all(ping(crowd[0]) for _ in range(20))
-        assert cpu_seconds(fresh_daemon.pid) - before < 1
+        before = fresh_daemon.log_text().count("accept: ")
+        assert all(ping(crowd[0]) for _ in range(200))
+        tried = fresh_daemon.log_text().count("accept: ") - before
+        assert tried < 200, "it tries again less often than it serves who is there"
         for sock in crowd[:250]:
             sock.close()
         assert all(ping(sock) for sock in crowd[250:])

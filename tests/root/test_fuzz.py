@@ -29,7 +29,10 @@ def listener(daemons: Session) -> Iterator[Daemon]:
 @pytest.mark.slow
 @pytest.mark.time_limit(400)
 def test_no_request_breaks_the_daemon(listener: Daemon, daemons: Session, scale: Callable[[int, int], int]) -> None:
-    """Seen to fail: arguments that ps can't have, half a quotation mark among them, and a registry whose name is no
+    """Broken builds: a handler that raises a KeyError; a field of another kind in one answer (found by the record of
+    the answers, when the fixture ends); a volume's folder that stays when the volume goes.
+
+    Seen to fail: arguments that ps can't have, half a quotation mark among them, and a registry whose name is no
     host were each a 500; a null among labels was shown as null (found by the record of the answer).
     """
     (port,) = re.findall(r"API listen on tcp://127\.0\.0\.1:(\d+)", listener.log_text())
