@@ -28,10 +28,12 @@ from minidock.runtime.monitor import Monitor, StartFailed, StepResult
 from minidock.wire.errors import ServerError
 from tests.support import monitors
 from tests.support.busybox import BUSYBOX
+from tests.support.figures import Figure
 from tests.support.monitors import COUNT, Build, Workshop, attach, ended, finish, plan, shell, within
 from tests.support.needs import cgroup2_mount
 from tests.support.wait import eventually
 
+PSS_LIMIT = 150_000 / 1024  # KiB of PSS
 STAMP = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{9}Z")
 
 
@@ -500,25 +502,43 @@ def test_a_monitor_that_is_killed_is_an_error_and_never_0(workshop: Workshop) ->
 # -- cost -------------------------------------------------------------------------------------------------------------
 
 
-def test_a_monitor_is_small(workshop: Workshop, build: Build) -> None:
-    """performance.md's bound for the memory that a running container costs. The sanitizers' own does not count."""
+@pytest.mark.slow
+def test_a_monitor_is_small(workshop: Workshop, build: Build, figure: Figure) -> None:
+    """The bound of 0.15 MB for what a running container costs, also with a client. The sanitizers' own does not count.
+
+    Seen to fail where the memory that output took is not given back.
+    """
     if not build.sanitized:
-        workshop.run(lambda: _measure(workshop))
+        workshop.run(lambda: _measure(workshop, figure))
 
 
-async def _measure(workshop: Workshop) -> None:
+async def _measure(workshop: Workshop, figure: Figure) -> None:
     running = [
         await workshop.start(shell(f"{COUNT} | head -c 200000; exec sleep 60", log=workshop.log)) for _ in range(10)
     ]
-    await asyncio.sleep(1.5)  # until what the output took has been given back
-    sizes = [_pss(pid) for pid in workshop.processes()]
-    print("PSS in KiB:", sizes)
-    assert len(sizes) == 10
-    assert sum(sizes) / len(sizes) <= 150
+    alone = await _mean_pss(workshop)
+    clients = [attach(monitor) for monitor in running]
+    for client in clients:
+        await client.send(b"typed")
+    attached = await _mean_pss(workshop)
+    assert alone <= PSS_LIMIT and attached <= PSS_LIMIT
+    figure("memory of a monitor, of ten", "0.15 MB PSS at most", f"{alone:.0f} KiB, {attached:.0f} with a client")
     for monitor in running:
         monitor.signal(signal.SIGKILL)
         await within(monitor.exited)
         ended(monitor)
+
+
+async def _mean_pss(workshop: Workshop) -> float:
+    """In KiB, when what passed through has been given back; at the latest after some seconds."""
+    sizes = []
+    for _ in range(20):
+        await asyncio.sleep(0.5)
+        sizes = [_pss(pid) for pid in workshop.processes()]
+        if sum(sizes) <= PSS_LIMIT * len(sizes):
+            break
+    assert len(sizes) == 10
+    return sum(sizes) / len(sizes)
 
 
 def _pss(pid: int) -> int:

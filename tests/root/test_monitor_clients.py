@@ -145,8 +145,7 @@ def test_a_client_that_talks_to_the_end_loses_no_output(workshop: Workshop) -> N
 async def _talk(client: Client) -> None:
     with suppress(ConnectionError):
         while True:
-            await client.send(b"more words")
-            await asyncio.sleep(0)
+            await client.send(b"more words" * 10_000)
 
 
 @pytest.mark.parametrize("case", ["stalled client, closed stdout", "full stdin, client gone", "waiting client gone"])
