@@ -59,6 +59,7 @@ class Containers:
         self._by_name: dict[str, str] = {}
         self._live: dict[str, Live] = {}
         self._owed: list[str] = []  # ids of rows that are to go, once the disk takes it
+        self.unwritten: set[str] = set()  # of those whose state the disk did not take: an end is in its exit record
         self.set_aside: dict[str, str] = {}  # id → name of those whose rows can't be read
         for row in db.query("SELECT id, name, created, config, state FROM containers"):
             self._load(row)
@@ -175,12 +176,14 @@ class Containers:
             log.error("container %s: now %s, which is not on record: %s", container.id, status.value, error)
             state = dataclasses.replace(container.state, status=status, **changes)  # type: ignore[arg-type]
             container.state = state
+            self.unwritten.add(container.id)
             return False
         return True
 
     def _write(self, container: Container, state: State) -> None:
         row = (json.dumps(codec.encode(state)), container.id)
         self._db.execute("UPDATE containers SET state = ? WHERE id = ?", row, durable=False)
+        self.unwritten.discard(container.id)
 
     def redefine(self, container: Container, definition: Definition) -> None:
         """Writes another definition: limits and restart policy may change during a container's life."""
@@ -220,6 +223,7 @@ class Containers:
 
     def _drop(self, container: Container) -> None:
         del self._by_id[container.id], self._by_name[container.name], self._live[container.id]
+        self.unwritten.discard(container.id)
 
     def _delete(self, ident: str, durable: bool = True) -> None:
         self._db.execute("DELETE FROM containers WHERE id = ?", (ident,), durable=durable)

@@ -57,10 +57,10 @@ def find(parts: Parts, endpoints: Endpoints, alive: set[str]) -> list[Leftover]:
 
 def monitors(parts: Parts, known: set[str]) -> Iterator[Leftover]:
     """Monitors' directories that are none of ``known`` (containers that run, execs): for the report only, since
-    restore asks each monitor whether it still has something to supervise.
+    restore asks each monitor whether it still has something to supervise. One with an end that is not on record stays.
     """
     for entry in _entries(parts.settings.exec_root / "monitors"):
-        if entry.name not in known:
+        if entry.name not in known | parts.containers.unwritten:
             yield Leftover("monitor", entry.name[:12], "neither a running container nor an exec has it", lambda: None)
 
 

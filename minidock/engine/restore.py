@@ -3,6 +3,8 @@
 For each container the database says where it stood; its monitor, if it lives, says where it stands; its exit record
 says how it ended meanwhile. Whatever is there and belongs to nobody (a start that was cut short) is taken away. In the
 end every container is in one legal state, and the machine holds nothing of one that does not run.
+
+All of it has happened already, so a full disk keeps none of it from being known (Containers.note) and served.
 """
 
 from __future__ import annotations
@@ -43,7 +45,7 @@ async def restore(parts: Parts, lifecycle: Lifecycle, endpoints: Endpoints) -> N
     await endpoints.adopt()
     for container in parts.containers.all():
         if container.state.status is Status.EXITED and restarts.wanted_at_boot(container):
-            parts.containers.change(container, Status.RESTARTING)
+            parts.containers.note(container, Status.RESTARTING)
             lifecycle.restarts.after(container, 0)
     await parts.ports.restore(endpoints.mark, parts.settings.instance, parts.bridge is not None)
     lifecycle.restarts.begin()
@@ -76,7 +78,7 @@ async def _restore(parts: Parts, lifecycle: Lifecycle, container: Container) -> 
         return await lifecycle.finish_removal(container)
     if container.state.status is Status.CREATED and create.half_made(parts.settings.container_directory(container.id)):
         log.info("container %s: was half made, removed", container.shown)
-        parts.containers.change(container, Status.REMOVING, removes_volumes=True)
+        parts.containers.note(container, Status.REMOVING, removes_volumes=True)
         return await lifecycle.finish_removal(container)
     directory = parts.settings.monitor_directory(container.id)
     monitor, record = await _adopt(parts, container), read_exit_record(directory)
@@ -93,7 +95,7 @@ async def _restore(parts: Parts, lifecycle: Lifecycle, container: Container) -> 
         if container.state.status is Status.RUNNING:  # frozen for a copy, or to be paused, when the daemon went
             await asyncio.to_thread(parts.cgroups.thaw, container.id)
         elif not parts.cgroups.frozen(container.id):
-            parts.containers.change(container, Status.RUNNING)  # it went between the thaw and writing it down
+            parts.containers.note(container, Status.RUNNING)  # it went between the thaw and writing it down
         lifecycle.watch(container, live, monitor)
         log.info("container %s: runs on, pid %d", container.shown, monitor.pid)
         if container.state.stop_deadline:
@@ -106,12 +108,12 @@ async def _restore(parts: Parts, lifecycle: Lifecycle, container: Container) -> 
     elif container.state.status is Status.RESTARTING:
         lifecycle.restarts.after(container, 0)
     elif container.state.endpoints:  # of a start that did not come to be
-        parts.containers.change(container, endpoints={})
+        parts.containers.note(container, container.state.status, endpoints={})
 
 
 def _note_start(parts: Parts, container: Container, pid: int, directory: Path) -> None:
     """The daemon went between the start and writing it down; the start itself was whole."""
-    parts.containers.change(
+    parts.containers.note(
         container,
         Status.RUNNING,
         pid=pid,
@@ -148,9 +150,12 @@ async def _sweep(parts: Parts, endpoints: Endpoints) -> None:
 
 
 async def _sweep_monitors(parts: Parts, alive: set[str]) -> None:
-    """Directories of monitors that ended; an exec's monitor that lives is waited for."""
+    """Directories of monitors that ended; an exec's monitor that lives is waited for.
+
+    An exit record that the database does not have yet, for want of room, is kept for the next daemon.
+    """
     for entry in (parts.settings.exec_root / "monitors").iterdir():
-        if entry.name in alive:
+        if entry.name in alive | parts.containers.unwritten:
             continue
         try:
             monitor = await Monitor.adopt(entry.name, entry)

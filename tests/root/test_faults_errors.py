@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sqlite3
 import subprocess
 from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
 
 import pytest
 
@@ -17,9 +20,11 @@ from tests.support import ledger
 from tests.support.daemon import ARCHIVES, Daemon, Session
 from tests.support.faults import Api, balance, clear, fill, small_disk, struck
 from tests.support.figures import Figure
+from tests.support.wait import eventually
 
 pytestmark = [pytest.mark.overlay, pytest.mark.bridge, pytest.mark.slow, pytest.mark.time_limit(240)]
 
+ALWAYS = {"RestartPolicy": {"Name": "always"}}
 FAILING = (
     ("mkdir,mkdirat", "EIO"),
     ("openat", "EMFILE"),
@@ -253,6 +258,49 @@ def test_a_full_disk(daemons: Session, figure: Figure) -> None:
         figure("disk full in create, load, log, database", "said so; works again with room", "all four")
     finally:
         daemon.close()
+
+
+def test_a_daemon_starts_on_a_full_disk(daemons: Session, figure: Figure) -> None:
+    """It finds what runs, what ended and what its policy wants back, serves, and `rm` makes room.
+
+    Seen to fail where restore sweeps exit records that could not be put on record (255 at the next start), and where it
+    must write down at once that a policy wants a container back (the daemon did not start).
+    """
+    daemon = Daemon(daemons)
+    mount = f'mount -t tmpfs -o size=24m none "{daemon.data_root}" && exec "$@"'
+    holder = daemon.netns.start(["unshare", "-m", "--", "sh", "-c", mount, "sh", "sleep", "infinity"])
+    enter = ["nsenter", f"--mount=/proc/{holder.pid}/ns/mnt", "--"]
+    try:
+        eventually(lambda: str(daemon.data_root) in Path(f"/proc/{holder.pid}/mounts").read_text(), "the small disk")
+        daemon.start(prefix=enter)
+        daemon.load("busybox")
+        api = Api(daemon)
+        runs, ends, back = (api.create("sleep", "1000", NetworkMode="none", **more) for more in ({}, {}, ALWAYS))
+        for ident in (runs, ends, back):
+            api.ok("POST", f"/containers/{ident}/start")
+        api.ok("POST", f"/containers/{back}/stop?t=0")
+        pidfd = os.pidfd_open(api.state(ends)["Pid"])
+        for half in ("killed", "killed once more"):
+            daemon.kill()
+            with suppress(ProcessLookupError):
+                signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+            fill(f"/proc/{holder.pid}/root{daemon.data_root}/ballast")
+            daemon.start(prefix=enter)
+            api = Api(daemon)
+            assert api.state(runs)["Status"] == "running", half
+            state = api.state(ends)
+            assert (state["Status"], state["ExitCode"]) == ("exited", 137), (half, state)
+        os.close(pidfd)
+        for ident in (runs, ends, back):
+            api.ok("DELETE", f"/containers/{ident}?force=1")
+        os.unlink(f"/proc/{holder.pid}/root{daemon.data_root}/ballast")
+        api.create("true", NetworkMode="none")
+        clear(api)
+        figure("a start of the daemon on a full disk", "serves, no end lost", "twice; rm works")
+    finally:
+        daemon.close()
+        holder.kill()
+        holder.wait()
 
 
 def test_what_belongs_to_nobody_is_named_and_taken(fresh_daemon: Daemon) -> None:
