@@ -31,6 +31,7 @@ from minidock.engine.distribution import Distribution
 from minidock.engine.engine import Engine
 from minidock.engine.events import Events
 from minidock.engine.model import Container, Definition, Status
+from minidock.engine.networking.endpoints import Endpoints
 from minidock.engine.parts import Parts
 from minidock.engine.requests import CreateRequest, LogRequest
 from minidock.engine.restarts import Restarts
@@ -332,3 +333,34 @@ def test_a_container_that_was_removed_meanwhile_needs_no_letting_go(containers: 
         assert not held
 
     asyncio.run(scenario())
+
+
+def test_containers_may_end_and_go_while_their_resolvers_are_opened_again(containers: Containers) -> None:
+    """The daemon's start was over with "the container has no monitor"."""
+    ends, goes = add(containers, "2"), add(containers, "1")
+    endpoints, opened, found = Endpoints.__new__(Endpoints), [], threading.Event()
+    endpoints._parts = SimpleNamespace(containers=containers)  # type: ignore[assignment]
+
+    def finish_moves(_: Container) -> dict[str, Any]:
+        found.wait(10)  # until the end has been noticed
+        return {}
+
+    async def opens(container: Container, pidfd: int) -> None:
+        opened.append((container, pidfd))
+
+    async def end() -> None:
+        found.set()
+        async with containers.live(ends).lock:
+            containers.live(ends).monitor = None
+
+    async def scenario() -> None:
+        containers.live(ends).monitor = SimpleNamespace(pidfd=7)  # type: ignore[assignment]
+        adopting = asyncio.ensure_future(endpoints.adopt())
+        containers.discard(goes)
+        await asyncio.sleep(0)
+        await asyncio.gather(adopting, end())
+
+    endpoints._finish_moves = finish_moves  # type: ignore[method-assign]
+    endpoints.resolvers = SimpleNamespace(adopt=opens)  # type: ignore[assignment]
+    asyncio.run(scenario())
+    assert opened == [(ends, 7)]

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Callable, Mapping
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from typing import TypeVar
@@ -200,13 +200,20 @@ class Endpoints:
 
     async def adopt(self) -> None:
         """At the daemon's start: the resolvers of containers that run on, once leases and records agree."""
+        await asyncio.gather(*(self._adopt(one) for one in self._parts.containers.all()))
+
+    async def _adopt(self, container: Container) -> None:
+        """With the lock, since it may end, or be removed, at any moment: then it needs no resolver."""
         containers = self._parts.containers
-        running = [one for one in containers.all() if one.state.alive and containers.live(one).monitor]
-        for one in running:
-            there = await asyncio.to_thread(self._finish_moves, one)
-            if there.keys() != one.state.endpoints.keys():
-                containers.change(one, endpoints=there)
-        await asyncio.gather(*(self.resolvers.adopt(one, containers.live(one).running().pidfd) for one in running))
+        with suppress(NotFound):
+            live = containers.live(container)
+            async with live.lock:
+                if not (container.state.alive and live.monitor):
+                    return
+                there = await asyncio.to_thread(self._finish_moves, container)
+                if there.keys() != container.state.endpoints.keys():
+                    containers.note(container, container.state.status, endpoints=there)
+                await self.resolvers.adopt(container, live.monitor.pidfd)
 
     def _finish_moves(self, container: Container) -> dict[str, EndpointRecord]:
         """What a crash in a connect or disconnect left: a lease that is on no record goes with its cable, and a record
