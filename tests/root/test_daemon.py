@@ -31,7 +31,10 @@ def status(daemon: Daemon, name: str) -> str:
 
 @pytest.mark.parametrize("how", ["stop", "kill"])
 def test_containers_outlive_the_daemon(fresh_daemon: Daemon, how: str) -> None:
-    """SIGTERM or SIGKILL: the container runs on, its output is not lost, and the next daemon has it in hand."""
+    """SIGTERM or SIGKILL: the container runs on, its output is not lost, and the next daemon has it in hand.
+
+    Seen to fail where restore adopts no monitor.
+    """
     cli = fresh_daemon.cli
     cli.ok(
         "run",
@@ -115,7 +118,10 @@ def test_a_lost_monitor_is_never_exit_code_0(fresh_daemon: Daemon, figure: Figur
 
 
 def test_a_wait_is_answered_by_the_next_daemon(fresh_daemon: Daemon) -> None:
-    """kill -9 of the daemon during `minidock run`: output goes on, and the exit code arrives."""
+    """kill -9 of the daemon during `minidock run`: output goes on, and the exit code arrives.
+
+    Seen to fail where the client does not ask again.
+    """
     script = "echo begin; sleep 2; echo end; exit 6"
     with fresh_daemon.cli.start("run", "--rm", "busybox", "sh", "-c", script) as process:
         assert process.stdout is not None
@@ -127,7 +133,10 @@ def test_a_wait_is_answered_by_the_next_daemon(fresh_daemon: Daemon) -> None:
 
 
 def test_two_daemons_side_by_side(daemons: Session) -> None:
-    """Different roots and bridges, one network namespace: neither touches what is the other's."""
+    """Different roots and bridges, one network namespace: neither touches what is the other's.
+
+    Seen to fail where all instances have one name.
+    """
     first = Daemon(daemons)
     second = Daemon(daemons, ["--bridge", "minidock1"], netns=first.netns)
     try:
@@ -169,6 +178,7 @@ def test_why_it_can_not_start(tmp_path: Path) -> None:
 
 
 def test_a_second_daemon_on_the_same_root_is_refused(daemon: Daemon) -> None:
+    """Seen to fail without the lock."""
     command = daemon.command("--host", f"unix://{daemon.base}/other.sock")
     second = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
     assert second.returncode == 1 and "another minidockd uses" in second.stderr
@@ -176,6 +186,7 @@ def test_a_second_daemon_on_the_same_root_is_refused(daemon: Daemon) -> None:
 
 
 def test_the_socket_is_root_s_and_the_group_s(daemon: Daemon) -> None:
+    """Seen to fail where its mode is 0666."""
     assert stat.S_IMODE(daemon.socket.stat().st_mode) == 0o660 and daemon.socket.stat().st_uid == 0
     # CAP_DAC_READ_SEARCH, so that nobody can read our own files wherever they lie; it opens no socket.
     reads = ["--inh-caps=+dac_read_search", "--ambient-caps=+dac_read_search"]
@@ -209,6 +220,7 @@ def test_nothing_of_the_data_root_is_for_others(daemon: Daemon) -> None:
 def test_a_wrong_flag_is_refused_with_one_clear_line(
     daemons: Session, tmp_path: Path, options: list[str], words: str
 ) -> None:
+    """Seen to fail where our errors are not caught: a traceback."""
     roots = ["--data-root", str(tmp_path / "d"), "--exec-root", str(tmp_path / "r"), "--host", f"unix://{tmp_path}/s"]
     daemon = Daemon(daemons)
     try:
@@ -223,6 +235,7 @@ def test_a_wrong_flag_is_refused_with_one_clear_line(
 
 
 def test_the_configuration_file(daemons: Session, tmp_path: Path) -> None:
+    """Seen to fail where unknown keys are passed over."""
     path = tmp_path / "daemon.json"
     daemon = Daemon(daemons, ["--config-file", str(path)])
     try:
@@ -250,6 +263,7 @@ def test_the_configuration_file(daemons: Session, tmp_path: Path) -> None:
 
 
 def test_without_a_daemon_the_client_says_how_to_start_one(tmp_path: Path, daemon: Daemon) -> None:
+    """Seen to fail without the hint."""
     cli = daemon.cli
     elsewhere = type(cli)([cli.program[0], "-H", f"unix://{tmp_path}/nosuch.sock"], cli.env)
     for arguments, code in ((["ps"], 1), (["run", "alpine"], 125)):
@@ -260,7 +274,10 @@ def test_without_a_daemon_the_client_says_how_to_start_one(tmp_path: Path, daemo
 
 
 def test_a_data_root_that_can_t_carry_an_overlay_is_told(daemons: Session) -> None:
-    """An overlay over an overlay: the start fails in one line that says what to do, and leaves nothing."""
+    """An overlay over an overlay: the start fails in one line that says what to do, and leaves nothing.
+
+    Seen to fail without the hint.
+    """
     daemon = Daemon(daemons)
     layers = daemon.base / "layers"
     for name in ("lower", "upper", "work"):

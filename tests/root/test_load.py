@@ -258,7 +258,10 @@ with made.images(root) as images:
 
 
 def test_a_full_disk_is_told_and_leaves_nothing(tmp_path: Path) -> None:
-    """A small tmpfs in a mount namespace of its own; with more room the same archive loads."""
+    """A small tmpfs in a mount namespace of its own; with more room the same archive loads.
+
+    Seen to fail where what was half unpacked is left in tmp/.
+    """
     command = [sys.executable, "-c", FULL_DISK, tmp_path, BUILD / "alpine-3.23.tar"]
     done = subprocess.run(
         ["unshare", "-m", *command], cwd=BUILD.parents[1], capture_output=True, text=True, check=False
@@ -408,7 +411,10 @@ def test_a_second_name_of_an_image_in_use_can_go(images: Images) -> None:
 
 
 def test_leftovers_of_a_crash_are_collected_at_the_next_start(tmp_path: Path) -> None:
-    """A layer and a blob in place without a row: killed between the rename and the commit. And what has rows stays."""
+    """A layer and a blob in place without a row: killed between the rename and the commit. And what has rows stays.
+
+    Seen to fail where a start collects nothing.
+    """
     with made.images(tmp_path / "data") as images:
         images.load(docker_archive([BASE], ["x:1"]))
         before = images.left()
@@ -421,6 +427,7 @@ def test_leftovers_of_a_crash_are_collected_at_the_next_start(tmp_path: Path) ->
 
 
 def test_an_image_that_cannot_be_read_is_set_aside_and_nothing_is_deleted(tmp_path: Path) -> None:
+    """Seen to fail where its layers count as unused."""
     with made.images(tmp_path / "data") as images:
         (broken,) = images.load(docker_archive([BASE], ["x:1"]))
         images.load(docker_archive([TOP], ["y:1"]))

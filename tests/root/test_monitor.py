@@ -41,6 +41,8 @@ STAMP = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{9}Z")
 
 
 def test_start_and_exit(workshop: Workshop) -> None:
+    """Seen to fail where the exit code is the status that waitpid gave, and where no exit record is written."""
+
     async def test() -> None:
         monitor = await workshop.spawn(shell("exit 3"))
         assert (monitor.state, monitor.pid) == ("waiting", 0)
@@ -61,6 +63,8 @@ def test_start_and_exit(workshop: Workshop) -> None:
 
 @pytest.mark.parametrize("code", [0, 1, 2, 63, 125, 126, 127, 128, 137, 254, 255])
 def test_every_exit_code(workshop: Workshop, code: int) -> None:
+    """Seen to fail where the exit code is the status that waitpid gave."""
+
     async def test() -> None:
         monitor = await workshop.start(shell(f"exit {code}"))
         end = await within(monitor.exited)
@@ -75,6 +79,8 @@ def test_every_exit_code(workshop: Workshop, code: int) -> None:
     "number", [signal.SIGHUP, signal.SIGINT, signal.SIGKILL, signal.SIGTERM, signal.SIGSEGV, 34, 64]
 )
 def test_an_end_by_signal_is_128_and_its_number(workshop: Workshop, number: int) -> None:
+    """Seen to fail where the code is the signal alone."""
+
     async def test() -> None:
         monitor = await workshop.start(plan(monitors.BUSYBOX, "sleep", "60"))
         monitor.signal(number)
@@ -88,6 +94,8 @@ def test_an_end_by_signal_is_128_and_its_number(workshop: Workshop, number: int)
 
 
 def test_a_step_that_fails_is_named(workshop: Workshop) -> None:
+    """Seen to fail where FAILED comes without its detail."""
+
     async def test() -> None:
         monitor = await workshop.spawn(plan("/nowhere/to/be/found", "x"))
         with pytest.raises(StartFailed) as caught:
@@ -102,6 +110,8 @@ def test_a_step_that_fails_is_named(workshop: Workshop) -> None:
 
 
 def test_steps_after_a_failure_are_not_reached(workshop: Workshop) -> None:
+    """Seen to fail where the errno stands at the last step."""
+
     async def test() -> None:
         step = plans.step
         steps = [step("stdio", "pipe", "none", 0, 0), step("clone3", "", ""), step("setns", "fd:9", "net"),
@@ -164,6 +174,8 @@ def test_a_step_that_hangs_is_given_up(workshop: Workshop) -> None:
 
 
 def test_a_plan_that_makes_no_sense_is_refused(workshop: Workshop) -> None:
+    """Seen to fail where a refusal has another errno than EINVAL."""
+
     async def test() -> None:
         for bad in (b"", b"something else\n", plans.MAGIC, plans.MAGIC + b"\xff" * 8, plan("/bin/true")[:-3]):
             monitor = await workshop.spawn(bad)
@@ -176,6 +188,8 @@ def test_a_plan_that_makes_no_sense_is_refused(workshop: Workshop) -> None:
 
 
 def test_without_a_start_nothing_stays(workshop: Workshop) -> None:
+    """Seen to fail where a monitor waits on when its last connection has gone."""
+
     async def test() -> None:
         monitor = await workshop.spawn(shell("exit 0"))
         client = attach(monitor)
@@ -186,7 +200,10 @@ def test_without_a_start_nothing_stays(workshop: Workshop) -> None:
 
 
 def test_a_monitor_that_was_never_contacted_ends(workshop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The daemon may die between the spawn and its first word."""
+    """The daemon may die between the spawn and its first word.
+
+    Seen to fail where a monitor waits without a limit.
+    """
 
     async def test() -> None:
         def nobody(directory: int) -> socket.socket:
@@ -203,6 +220,8 @@ def test_a_monitor_that_was_never_contacted_ends(workshop: Workshop, monkeypatch
 
 
 def test_nothing_is_left_of_a_spawn_that_fails(workshop: Workshop) -> None:
+    """Seen to fail where a spawn that fails leaves its directory."""
+
     async def test() -> None:
         with open("/dev/null") as no_program, pytest.raises(OSError):
             ident = "0" * 64
@@ -215,6 +234,8 @@ def test_nothing_is_left_of_a_spawn_that_fails(workshop: Workshop) -> None:
 
 
 def test_the_monitor_shrugs_off_signals(workshop: Workshop) -> None:
+    """Seen to fail where no signal is ignored."""
+
     async def test() -> None:
         monitor = await workshop.start(shell("read line; exit $line", stdin="open"))
         (pid,) = workshop.processes()
@@ -229,7 +250,10 @@ def test_the_monitor_shrugs_off_signals(workshop: Workshop) -> None:
 
 
 def test_the_monitor_is_a_stranger_to_the_daemon(workshop: Workshop) -> None:
-    """Another session, another parent, none of the daemon's descriptors; those of the plan are closed at the start."""
+    """Another session, another parent, none of the daemon's descriptors; those of the plan are closed at the start.
+
+    Seen to fail where the descriptors of the plan stay open.
+    """
 
     async def test() -> None:
         leaked = os.open("/", os.O_RDONLY)
@@ -255,7 +279,10 @@ def test_the_monitor_is_a_stranger_to_the_daemon(workshop: Workshop) -> None:
 
 
 def test_the_containers_standing_with_the_oom_killer_is_the_daemons(workshop: Workshop) -> None:
-    """The monitor protects itself from it where it may; what it starts does not inherit that."""
+    """The monitor protects itself from it where it may; what it starts does not inherit that.
+
+    Seen to fail where the monitor changes its own before the start.
+    """
 
     async def test() -> None:
         monitor = await workshop.spawn(shell("cat /proc/self/oom_score_adj"))
@@ -267,6 +294,8 @@ def test_the_containers_standing_with_the_oom_killer_is_the_daemons(workshop: Wo
 
 
 def test_a_life_leaves_no_descriptor_in_the_daemon(workshop: Workshop) -> None:
+    """Seen to fail where `close` keeps the pidfd."""
+
     async def life(command: str) -> None:
         monitor = await workshop.spawn(plan(command, "sh", "-c", "echo hello", log=workshop.log))
         client = attach(monitor, stdin=False)
@@ -289,6 +318,7 @@ def test_a_life_leaves_no_descriptor_in_the_daemon(workshop: Workshop) -> None:
 
 @pytest.mark.cgroup2
 def test_a_monitor_is_born_in_its_cgroup(workshop: Workshop) -> None:
+    """Seen to fail where the fork comes without CLONE_INTO_CGROUP."""
     mount = cgroup2_mount()
     assert mount
     cgroup = mount / f"minidock-test-{os.urandom(4).hex()}"
@@ -315,7 +345,10 @@ def test_a_monitor_is_born_in_its_cgroup(workshop: Workshop) -> None:
 
 
 def test_a_stray_process_holds_the_exit_up_only_for_a_while(workshop: Workshop) -> None:
-    """Its output until then is the container's; a stray that never stops writing does not keep it alive either."""
+    """Its output until then is the container's; a stray that never stops writing does not keep it alive either.
+
+    Seen to fail where the drain has no limit.
+    """
 
     async def test() -> None:
         for stray, kept in (("sleep 60", b""), ("sleep 0.2; echo late; sleep 60", b"late\n")):
@@ -333,6 +366,8 @@ def test_a_stray_process_holds_the_exit_up_only_for_a_while(workshop: Workshop) 
 
 
 def test_a_stray_that_floods(workshop: Workshop) -> None:
+    """Seen to fail where the drain has no limit."""
+
     async def test() -> None:
         monitor = await workshop.spawn(shell("echo $$; yes & echo mine"))
         client = attach(monitor)
@@ -346,7 +381,10 @@ def test_a_stray_that_floods(workshop: Workshop) -> None:
 
 
 def test_strays_are_reaped(workshop: Workshop) -> None:
-    """Orphans of a container without a pid namespace come to the monitor, and none stays a zombie."""
+    """Orphans of a container without a pid namespace come to the monitor, and none stays a zombie.
+
+    Seen to fail where only the first process is waited for.
+    """
 
     async def test() -> None:
         monitor = await workshop.start(shell("(sleep 0.01 & sleep 0.02 &) ; read line", stdin="open"))
@@ -364,7 +402,10 @@ def test_strays_are_reaped(workshop: Workshop) -> None:
 
 
 def test_the_record_is_there_before_the_connection_closes(workshop: Workshop) -> None:
-    """Clients ask for an exec's exit code the moment their connection ends; so it ends after RELEASE, not before."""
+    """Clients ask for an exec's exit code the moment their connection ends; so it ends after RELEASE, not before.
+
+    Seen to fail where the monitor waits for no RELEASE.
+    """
 
     async def test() -> None:
         monitor = await workshop.spawn(shell("exit 5"))
@@ -384,7 +425,10 @@ def test_the_record_is_there_before_the_connection_closes(workshop: Workshop) ->
 
 
 def test_the_connection_ends_for_all_who_hold_it(workshop: Workshop) -> None:
-    """A copy of the socket that somebody else still has must not keep the client waiting."""
+    """A copy of the socket that somebody else still has must not keep the client waiting.
+
+    Seen to fail where a connection is closed and not shut down.
+    """
 
     async def test() -> None:
         monitor = await workshop.spawn(shell("echo bye"))
@@ -405,6 +449,8 @@ async def _still_there(workshop: Workshop, limit: float) -> bool:
 
 
 def test_a_daemon_that_forgets_to_release(workshop: Workshop) -> None:
+    """Seen to fail where the monitor waits for no RELEASE."""
+
     async def test() -> None:
         monitor = await workshop.start(shell("exit 5"))
         await within(monitor.exited)
@@ -420,6 +466,8 @@ def test_a_daemon_that_forgets_to_release(workshop: Workshop) -> None:
 
 
 def test_another_daemon_finds_the_container_running(workshop: Workshop) -> None:
+    """Seen to fail where a new connection is greeted with "waiting"."""
+
     async def test() -> None:
         first = await workshop.start(shell("while read line; do echo $line; done; exit 9", stdin="once"))
         client = attach(first)
@@ -443,6 +491,8 @@ def test_another_daemon_finds_the_container_running(workshop: Workshop) -> None:
 
 
 def test_an_exit_while_no_daemon_is_there(workshop: Workshop) -> None:
+    """Seen to fail where no exit record is written."""
+
     async def test() -> None:
         monitor = await workshop.start(plan(monitors.BUSYBOX, "sleep", "60"))
         directory = workshop.directory(monitor.ident)
@@ -460,6 +510,8 @@ def test_an_exit_while_no_daemon_is_there(workshop: Workshop) -> None:
 
 
 def test_two_daemons_at_once_learn_the_same(workshop: Workshop) -> None:
+    """Seen to fail where EXITED goes to one connection only."""
+
     async def test() -> None:
         first = await workshop.start(shell("read line; exit $line", stdin="open"))
         second = await within(Monitor.adopt(first.ident, workshop.directory(first.ident)))
@@ -475,6 +527,8 @@ def test_two_daemons_at_once_learn_the_same(workshop: Workshop) -> None:
 
 
 def test_there_is_nothing_to_adopt(workshop: Workshop) -> None:
+    """Seen to fail where what is not there is a ServerError."""
+
     async def test() -> None:
         with pytest.raises(FileNotFoundError):
             await Monitor.adopt("0" * 64, workshop.directory("0" * 64))
@@ -486,6 +540,8 @@ def test_there_is_nothing_to_adopt(workshop: Workshop) -> None:
 
 
 def test_a_monitor_that_is_killed_is_an_error_and_never_0(workshop: Workshop) -> None:
+    """Seen to fail where a missing record is 0."""
+
     async def test() -> None:
         monitor = await workshop.start(plan(monitors.BUSYBOX, "sleep", "60"))
         (pid,) = workshop.processes()

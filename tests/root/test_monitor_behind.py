@@ -109,7 +109,10 @@ def test_who_has_caught_up_is_live_again(workshop: Workshop) -> None:
 
 
 def test_others_get_all_at_once(workshop: Workshop, counted: bytes) -> None:
-    """One reads, five do not: nobody is cut off for it, and all have every byte in the end."""
+    """One reads, five do not: nobody is cut off for it, and all have every byte in the end.
+
+    Seen to fail where all wait for whoever is behind.
+    """
 
     async def test() -> None:
         monitor = await workshop.spawn(shell(f"{COUNT}; echo error >&2", log=workshop.log))

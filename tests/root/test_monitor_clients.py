@@ -31,6 +31,8 @@ Pair = Callable[[], tuple[socket.socket, socket.socket]]
     "pieces", [[b"kept\x10\x11lost"], [b"kept\x10", b"\x11"], [b"ke", b"pt", b"\x10\x11"], [b"k\x10", b"ept\x10\x11"]]
 )
 def test_detach_keys_end_the_connection_only(workshop: Workshop, pieces: list[bytes]) -> None:
+    """Seen to fail where the keys are found and do nothing."""
+
     async def test() -> None:
         monitor = await workshop.spawn(shell("cat", stdin="open"))
         watcher = attach(monitor, stdin=False)
@@ -80,6 +82,8 @@ def test_the_daemon_is_told_who_detaches_and_missed_by_nobody_when_it_is_away(wo
 
 
 def test_half_of_the_detach_keys_is_delivered_at_the_end_of_input(workshop: Workshop) -> None:
+    """Seen to fail where held keys are dropped at the end of input."""
+
     async def test() -> None:
         monitor = await workshop.spawn(shell("cat", stdin="once"))
         client = attach(monitor, detach_keys=b"abc", early=b"xyzab")
@@ -91,7 +95,10 @@ def test_half_of_the_detach_keys_is_delivered_at_the_end_of_input(workshop: Work
 
 
 def test_a_stalled_client_is_cut_off_and_the_others_miss_nothing(workshop: Workshop, counted: bytes) -> None:
-    """The variant waits for it for ever, and so does the container."""
+    """The variant waits for it for ever, and so does the container.
+
+    Seen to fail where nobody is ever cut off.
+    """
 
     async def test() -> None:
         monitor = await workshop.spawn(shell(COUNT))  # with a log nobody would wait: test_monitor_behind.py
@@ -109,7 +116,10 @@ def test_a_stalled_client_is_cut_off_and_the_others_miss_nothing(workshop: Works
 
 
 def test_a_client_that_pauses_holds_the_container_back_and_misses_nothing(workshop: Workshop, counted: bytes) -> None:
-    """As a pipe would, `| less` for one; it is not cut off for it, since nobody else wants the stream."""
+    """As a pipe would, `| less` for one; it is not cut off for it, since nobody else wants the stream.
+
+    Seen to fail where it is cut off though nobody else waits.
+    """
 
     async def test() -> None:
         monitor = await workshop.spawn(shell(f"{COUNT}; echo written >&2"))
@@ -126,7 +136,10 @@ def test_a_client_that_pauses_holds_the_container_back_and_misses_nothing(worksh
 
 
 def test_a_client_that_talks_to_the_end_loses_no_output(workshop: Workshop) -> None:
-    """What it sends when nobody reads any more must not turn the end of the connection into a reset."""
+    """What it sends when nobody reads any more must not turn the end of the connection into a reset.
+
+    Seen to fail where a socket is closed with unread input in it (a reset).
+    """
 
     async def test() -> None:
         for stdin in ("none", "open"):
@@ -150,7 +163,10 @@ async def _talk(client: Client) -> None:
 
 @pytest.mark.parametrize("case", ["stalled client, closed stdout", "full stdin, client gone", "waiting client gone"])
 def test_waiting_takes_no_processor_time(workshop: Workshop, case: str) -> None:
-    """States in which a descriptor stays ready that nobody can serve now."""
+    """States in which a descriptor stays ready that nobody can serve now.
+
+    Seen to fail where a watch that wants nothing stays in epoll.
+    """
 
     async def test() -> None:
         monitor = await workshop.spawn(shell(f"{COUNT} | head -c 280000; exec >&- 2>&-; sleep 30"))
@@ -176,6 +192,8 @@ def test_waiting_takes_no_processor_time(workshop: Workshop, case: str) -> None:
 
 
 def test_a_stalled_client_does_not_hold_up_the_exit_for_long(workshop: Workshop) -> None:
+    """Seen to fail where an exit makes nobody impatient."""
+
     async def test() -> None:
         size = 71_000  # more than the socket and one chunk, less than that and a pipe
         monitor = await workshop.spawn(shell(f"dd if=/dev/zero bs={size} count=1 2>/dev/null"))
@@ -196,6 +214,8 @@ def _reset(client: Client) -> None:
 
 @pytest.mark.parametrize("pair", [monitors.unix_pair, monitors.tcp_pair])
 def test_clients_that_vanish_are_forgotten(workshop: Workshop, pair: Pair) -> None:
+    """Seen to fail where EPIPE ends the monitor."""
+
     async def test() -> None:
         monitor = await workshop.start(shell("while read line; do echo $line; done", stdin="open"))
         steady = attach(monitor)
@@ -218,7 +238,10 @@ def test_clients_that_vanish_are_forgotten(workshop: Workshop, pair: Pair) -> No
 
 
 def test_clients_that_left_cost_no_descriptor(workshop: Workshop) -> None:
-    """CVE-2025-64329: each attach left something open in the variant, until there was no more to open."""
+    """CVE-2025-64329: each attach left something open in the variant, until there was no more to open.
+
+    Seen to fail where a client that has hung up is kept.
+    """
 
     async def test() -> None:
         monitor = await workshop.start(plan(monitors.BUSYBOX, "cat"))
@@ -237,6 +260,8 @@ def test_clients_that_left_cost_no_descriptor(workshop: Workshop) -> None:
 
 
 def test_too_many_clients_are_turned_away(workshop: Workshop) -> None:
+    """Seen to fail without the limit."""
+
     async def test() -> None:
         monitor = await workshop.start(plan(monitors.BUSYBOX, "cat"))
         clients = [attach(monitor) for _ in range(140)]

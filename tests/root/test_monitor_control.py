@@ -61,6 +61,8 @@ MALFORMED = {
 
 @pytest.mark.parametrize("what", MALFORMED)
 def test_a_malformed_message_ends_its_connection_only(workshop: Workshop, what: str) -> None:
+    """Seen to fail where the length in the header is not compared."""
+
     async def test() -> None:
         monitor = await workshop.start(shell("read line; exit $line", stdin="open"))
         with _raw_connection(workshop.directory(monitor.ident)) as sock:
@@ -83,6 +85,8 @@ def _attach_with(fds: list[int], flags: int = 7, keys: int = 0, data: bytes = b"
 
 
 def test_a_malformed_attach_ends_its_connection_and_keeps_no_descriptor(workshop: Workshop) -> None:
+    """Seen to fail where any socket will do, and where a descriptor of a refused message stays."""
+
     async def test() -> None:
         monitor = await workshop.start(shell("read line; exit $line", stdin="open"))
         (pid,) = workshop.processes()
@@ -189,6 +193,8 @@ def _heard_as(directory: Path, user: int) -> int:
 
 
 def test_connections_beyond_the_limit_wait(workshop: Workshop) -> None:
+    """Seen to fail where they are accepted and closed."""
+
     async def test() -> None:
         monitor = await workshop.start(shell("read line; exit $line", stdin="open"))
         directory = workshop.directory(monitor.ident)
@@ -205,6 +211,8 @@ def test_connections_beyond_the_limit_wait(workshop: Workshop) -> None:
 
 
 def test_an_attach_that_does_not_fit_a_message_is_refused(workshop: Workshop) -> None:
+    """Seen to fail without the check."""
+
     async def test() -> None:
         monitor = await workshop.start(shell("read line; exit $line", stdin="open"))
         for options in ({"detach_keys": bytes(65)}, {"early": bytes(65536)}):

@@ -27,6 +27,8 @@ Pair = Callable[[], tuple[socket.socket, socket.socket]]
 
 
 def test_raw_output_is_what_was_written(workshop: Workshop) -> None:
+    """Seen to fail where all get frames, and where all get both streams."""
+
     async def test() -> None:
         monitor = await workshop.spawn(shell("echo out; echo err >&2; printf end"))
         everything, only_err = attach(monitor), attach(monitor, stdout=False)
@@ -40,6 +42,8 @@ def test_raw_output_is_what_was_written(workshop: Workshop) -> None:
 
 
 def test_frames_are_dockers(workshop: Workshop) -> None:
+    """Seen to fail where the header counts itself."""
+
     async def test() -> None:
         monitor = await workshop.spawn(shell("printf hello; read line; printf oops >&2; read line; printf bye"))
         client = attach(monitor, mux=True)
@@ -54,7 +58,10 @@ def test_frames_are_dockers(workshop: Workshop) -> None:
 
 @pytest.mark.parametrize("pair", [monitors.unix_pair, monitors.tcp_pair])
 def test_much_output_to_many(workshop: Workshop, counted: bytes, pair: Pair) -> None:
-    """All get every byte in order: framed and raw, on both kinds of sockets; and so does the log."""
+    """All get every byte in order: framed and raw, on both kinds of sockets; and so does the log.
+
+    Seen to fail where what a socket did not take is kept from the beginning of the chunk.
+    """
 
     async def test() -> None:
         monitor = await workshop.spawn(shell(COUNT, log=workshop.log))
@@ -70,6 +77,8 @@ def test_much_output_to_many(workshop: Workshop, counted: bytes, pair: Pair) -> 
 
 
 def test_output_without_listeners_is_logged(workshop: Workshop) -> None:
+    """Seen to fail where a last line without a newline is not written at the end."""
+
     async def test() -> None:
         monitor = await workshop.start(shell("echo out; printf 'no newline'; echo err >&2", log=workshop.log))
         await within(monitor.exited)
@@ -84,6 +93,8 @@ def test_output_without_listeners_is_logged(workshop: Workshop) -> None:
 
 
 def test_rotation(workshop: Workshop, counted: bytes) -> None:
+    """Seen to fail where files are renamed from the youngest on."""
+
     async def test() -> None:
         monitor = await workshop.start(shell(COUNT, log=workshop.log, size=1 << 20, files=100))
         await within(monitor.exited)
@@ -125,7 +136,10 @@ def test_a_log_that_is_rotated_all_the_time_is_followed(workshop: Workshop, file
 
 
 def test_output_is_complete_before_the_exit_is_told(workshop: Workshop) -> None:
-    """docker-py's test_attach_no_stream: what was written is there when wait answers."""
+    """docker-py's test_attach_no_stream: what was written is there when wait answers.
+
+    Seen to fail where an exit is told before all output is read.
+    """
 
     async def test() -> None:
         for round in range(20):
@@ -142,7 +156,10 @@ def test_output_is_complete_before_the_exit_is_told(workshop: Workshop) -> None:
 
 
 def test_the_exit_is_told_when_the_last_client_has_all(workshop: Workshop) -> None:
-    """The container has ended and all its output is read, but the client's socket was too small for it."""
+    """The container has ended and all its output is read, but the client's socket was too small for it.
+
+    Seen to fail where an exit waits for no client.
+    """
 
     async def test() -> None:
         monitor = await workshop.spawn(shell("dd if=/dev/zero bs=40000 count=1 2>/dev/null; kill -9 $$"))
@@ -162,6 +179,8 @@ def test_the_exit_is_told_when_the_last_client_has_all(workshop: Workshop) -> No
 
 
 def test_the_end_of_input_ends_a_stdin_that_is_open_once(workshop: Workshop) -> None:
+    """Seen to fail where that end is ignored."""
+
     async def test() -> None:
         monitor = await workshop.spawn(shell("cat; echo done", stdin="once"))
         client = attach(monitor, early=b"early ")
@@ -174,6 +193,8 @@ def test_the_end_of_input_ends_a_stdin_that_is_open_once(workshop: Workshop) -> 
 
 
 def test_an_open_stdin_takes_one_client_after_the_other(workshop: Workshop) -> None:
+    """Seen to fail where the first client's end of input is the container's."""
+
     async def test() -> None:
         monitor = await workshop.start(shell("read a; read b; echo $a $b", stdin="open"))
         first = attach(monitor)
@@ -190,6 +211,8 @@ def test_an_open_stdin_takes_one_client_after_the_other(workshop: Workshop) -> N
 
 
 def test_without_stdin_what_clients_send_is_dropped(workshop: Workshop) -> None:
+    """Seen to fail where there is a pipe for stdin nonetheless."""
+
     async def test() -> None:
         monitor = await workshop.start(shell("cat; echo done; read x; echo $?", stdin="none"))
         client = attach(monitor)
@@ -200,7 +223,10 @@ def test_without_stdin_what_clients_send_is_dropped(workshop: Workshop) -> None:
 
 
 def test_much_input_through_a_slow_reader(workshop: Workshop, counted: bytes) -> None:
-    """Input waits in the client's socket while the pipe is full; none is lost, not even the last piece at the end."""
+    """Input waits in the client's socket while the pipe is full; none is lost, not even the last piece at the end.
+
+    Seen to fail where what the pipe does not take is dropped.
+    """
 
     async def test() -> None:
         monitor = await workshop.spawn(shell("sleep 0.3; cat", stdin="once"))
@@ -218,7 +244,10 @@ def test_much_input_through_a_slow_reader(workshop: Workshop, counted: bytes) ->
 
 
 def test_input_nobody_reads_is_dropped(workshop: Workshop) -> None:
-    """`yes | docker run -i busybox true` must end: the container's side of the pipe is closed, the client's is not."""
+    """`yes | docker run -i busybox true` must end: the container's side of the pipe is closed, the client's is not.
+
+    Seen to fail where SIGPIPE is not ignored.
+    """
 
     async def test() -> None:
         monitor = await workshop.spawn(shell("exec <&-; echo closed; sleep 1; echo done", stdin="open"))
@@ -233,7 +262,10 @@ def test_input_nobody_reads_is_dropped(workshop: Workshop) -> None:
 
 @pytest.mark.parametrize("pause", [0.0, 0.1])
 def test_a_client_that_vanishes_leaves_its_last_words(workshop: Workshop, pause: float) -> None:
-    """It has sent, closed and gone before the container was there to read it; the monitor may have noticed or not."""
+    """It has sent, closed and gone before the container was there to read it; the monitor may have noticed or not.
+
+    Seen to fail where a client that hangs up is dropped at once.
+    """
 
     async def test() -> None:
         monitor = await workshop.spawn(shell("cat", stdin="once"))
@@ -252,6 +284,8 @@ def test_a_client_that_vanishes_leaves_its_last_words(workshop: Workshop, pause:
 
 
 def test_a_terminal(workshop: Workshop) -> None:
+    """Seen to fail where RESIZE is ignored."""
+
     async def test() -> None:
         script = "stty size; read line; stty size; read line; echo got:$line; read line; echo over:$?"
         monitor = await workshop.spawn(shell(script, tty=True, log=workshop.log))
@@ -274,6 +308,8 @@ def test_a_terminal(workshop: Workshop) -> None:
 
 
 def test_the_end_of_a_clients_input_is_nothing_to_a_terminal(workshop: Workshop) -> None:
+    """Seen to fail where it ends the terminal's input."""
+
     async def test() -> None:
         monitor = await workshop.spawn(shell("read line; echo got:$line", tty=True, stdin="once"))
         first = attach(monitor)
@@ -298,6 +334,8 @@ def test_all_of_a_terminals_last_output(workshop: Workshop) -> None:
 
 
 def test_ctrl_c_reaches_the_foreground(workshop: Workshop) -> None:
+    """Seen to fail where the terminal is not the controlling one."""
+
     async def test() -> None:
         monitor = await workshop.spawn(shell("echo ready; exec sleep 60", tty=True))
         client = attach(monitor)

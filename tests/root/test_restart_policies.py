@@ -28,6 +28,7 @@ def run(cli: Cli, name: str, policy: str, script: str) -> None:
 
 
 def test_on_failure_gives_up_after_its_tries(minidock: Cli) -> None:
+    """Seen to fail where tries are not counted."""
     run(minidock, "fails", "on-failure:2", "echo try; exit 3")
     eventually(lambda: state(minidock, "fails") == "exited 2 3", "two more tries, then the end")
     assert minidock.ok("logs", "fails").split() == ["try"] * 3
@@ -35,6 +36,7 @@ def test_on_failure_gives_up_after_its_tries(minidock: Cli) -> None:
 
 
 def test_on_failure_leaves_success_alone(minidock: Cli) -> None:
+    """Seen to fail where the code does not matter."""
     run(minidock, "works", "on-failure", "exit 0")
     assert minidock.ok("wait", "works") == "0"
     assert state(minidock, "works") == "exited 0 0"
@@ -42,6 +44,7 @@ def test_on_failure_leaves_success_alone(minidock: Cli) -> None:
 
 
 def test_always_comes_back_until_it_is_stopped(minidock: Cli) -> None:
+    """Seen to fail where a stop by hand does not count."""
     run(minidock, "ever", "always", "trap 'exit 0' TERM; sleep 1000 & wait")
     pid = field(minidock, "ever", ".State.Pid")
     os.kill(int(pid), signal.SIGKILL)
@@ -57,7 +60,10 @@ def test_always_comes_back_until_it_is_stopped(minidock: Cli) -> None:
 
 
 def test_a_container_that_waits_can_be_stopped_and_removed(minidock: Cli) -> None:
-    """It is `restarting`: shown by ps, refused by exec, rm and pause, ended by stop."""
+    """It is `restarting`: shown by ps, refused by exec, rm and pause, ended by stop.
+
+    Seen to fail where a stop leaves it restarting.
+    """
     run(minidock, "loops", "always", "exit 1")
     eventually(lambda: state(minidock, "loops").startswith("restarting 4"), "a wait long enough to look at")
     assert "Restarting (1)" in minidock.ok("ps", "--filter", "name=loops")
@@ -73,7 +79,10 @@ def test_a_container_that_waits_can_be_stopped_and_removed(minidock: Cli) -> Non
 
 
 def test_the_policy_outlives_the_daemon(fresh_daemon: Daemon) -> None:
-    """What died while no daemon ran comes back; a stop by hand holds for unless-stopped and not for always."""
+    """What died while no daemon ran comes back; a stop by hand holds for unless-stopped and not for always.
+
+    Seen to fail where unless-stopped starts what was stopped by hand.
+    """
     cli = fresh_daemon.cli
     for name, policy in (("died", "unless-stopped"), ("stopped", "unless-stopped"), ("ever", "always"), ("not", "no")):
         run(cli, name, policy, "exec sleep 1000")
@@ -91,6 +100,7 @@ def test_the_policy_outlives_the_daemon(fresh_daemon: Daemon) -> None:
 
 
 def test_a_policy_goes_neither_with_rm_nor_with_a_wrong_name(minidock: Cli) -> None:
+    """Seen to fail without the check."""
     refused = minidock("run", "--rm", "--restart", "always", "busybox", "true")
     assert refused.code == 125 and "can't create 'AutoRemove' container with restart policy" in refused.err
     assert minidock("run", "--restart", "sometimes", "busybox", "true").code == 125

@@ -13,11 +13,13 @@ GOOD = f'{{"code":137,"signal":9,"finished":"{WHEN}"}}\n'
 
 
 def test_what_a_monitor_wrote(tmp_path: Path) -> None:
+    """Seen to fail where the signal is not read."""
     (tmp_path / "exit").write_text(GOOD)
     assert read_exit_record(tmp_path) == Exit(137, 9, WHEN)
 
 
 def test_no_record(tmp_path: Path) -> None:
+    """Seen to fail where a missing record is 0."""
     assert read_exit_record(tmp_path) is None
     assert read_exit_record(tmp_path / "nowhere") is None
     assert lost().code == 255 and lost().error
@@ -47,6 +49,7 @@ def test_no_record(tmp_path: Path) -> None:
     ],
 )
 def test_anything_else_is_no_record(tmp_path: Path, content: str) -> None:
+    """Seen to fail where the code may be of any type."""
     (tmp_path / "exit").write_text(content)
     assert read_exit_record(tmp_path) is None
 

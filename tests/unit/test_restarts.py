@@ -42,10 +42,12 @@ def ended(policy: str, count: int = 0, **state: int | bool) -> Container:
     ],
 )
 def test_who_starts_again(container: Container, code: int, again: bool) -> None:
+    """Seen to fail where tries are not counted, where the code does not matter, where a stop by hand does not count."""
     assert restarts.wanted(container, code) is again
 
 
 def test_the_daemon_s_start_tells_always_from_unless_stopped() -> None:
+    """Seen to fail where unless-stopped starts what was stopped by hand."""
     assert restarts.wanted_at_boot(ended("always", stopped_by_hand=True))
     assert not restarts.wanted_at_boot(ended("unless-stopped", stopped_by_hand=True))
     assert restarts.wanted_at_boot(ended("unless-stopped"))
@@ -56,6 +58,7 @@ def test_the_daemon_s_start_tells_always_from_unless_stopped() -> None:
 
 
 def test_waits_double_up_to_a_minute_and_begin_anew_after_a_calm_run() -> None:
+    """Seen to fail where they double without a limit."""
     waits, wait = [], 0.0
     for _ in range(12):
         wait = restarts.next_wait(wait, ran=times.SECOND)
@@ -121,6 +124,7 @@ def test_who_needs_another_starts_after_it(
     ],
 )
 def test_what_is_refused(policy: RestartPolicy, auto_remove: bool, words: str) -> None:
+    """Seen to fail without the check for AutoRemove."""
     with pytest.raises(InvalidArgument, match=words):
         restarts.check(policy, auto_remove)
 
