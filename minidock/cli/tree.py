@@ -1,8 +1,9 @@
 """Local files ↔ a tar stream, for `minidock cp`.
 
 What comes from a container is a stranger's: its names are followed from the destination's fd one by one with
-O_NOFOLLOW, so that a link that came with it leads nowhere. Owners are those of who copies, as with docker. Nothing is
-collected: files go by in pieces. Read next: cp.py.
+O_NOFOLLOW, so that a link that came with it leads nowhere. Owners are those of who copies, as with docker, and so is
+what is kept beside the mode: capabilities of programs (capabilities(7)), and no other attribute. Nothing is collected:
+files go by in pieces. Read next: cp.py.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from typing import Any
 from minidock.cli.verb import Failed
 
 PIECE = 1 << 17
+_CAPABILITY, _RECORD = "security.capability", "SCHILY.xattr.security.capability"
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 Links = dict[tuple[int, int], str]
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -62,6 +64,9 @@ def info(path: str, name: str, status: os.stat_result, links: Links) -> tarfile.
     else:
         links[key] = name
         entry.size = status.st_size
+        with suppress(OSError):
+            capability = os.getxattr(path, _CAPABILITY)
+            entry.pax_headers = {_RECORD: capability.decode("utf-8", "surrogateescape")}
     return entry
 
 
@@ -202,6 +207,9 @@ def _file(parent: int, name: str, entry: tarfile.TarInfo, tar: tarfile.TarFile) 
             while view:
                 view = view[os.write(fd, view) :]
         os.fchmod(fd, entry.mode & 0o7777)
+        if _RECORD in entry.pax_headers:
+            with suppress(PermissionError):  # who is not root can't give them; the file counts
+                os.setxattr(fd, _CAPABILITY, entry.pax_headers[_RECORD].encode("utf-8", "surrogateescape"))
         os.utime(fd, (entry.mtime, entry.mtime))
     finally:
         os.close(fd)

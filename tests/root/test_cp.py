@@ -38,6 +38,9 @@ def box(minidock: Cli, request: pytest.FixtureRequest) -> Iterator[str]:
     Cli(["docker", "-H", host], minidock.env).ok("volume", "rm", "boxdata")
 
 
+NET_RAW = bytes.fromhex("0100000200200000" + "00" * 12)  # struct vfs_cap_data, as setcap(8) writes it
+
+
 def make_tree(at: Path) -> Path:
     tree = at / "tree"
     (tree / "deep/er").mkdir(parents=True)
@@ -47,7 +50,13 @@ def make_tree(at: Path) -> Path:
     os.link(tree / "file", tree / "hard")
     (tree / "deep/run.sh").write_text("#!/bin/sh\necho ran\n")
     (tree / "deep/run.sh").chmod(0o755)
+    os.setxattr(tree / "deep/run.sh", "security.capability", NET_RAW)
     return tree
+
+
+def capability(path: Path) -> bytes | None:
+    name = "security.capability"
+    return os.getxattr(path, name) if name in os.listxattr(path) else None
 
 
 def same(one: Path, other: Path) -> None:
@@ -58,7 +67,7 @@ def same(one: Path, other: Path) -> None:
         if path.is_symlink():
             assert os.readlink(path) == os.readlink(twin)
         elif path.is_file():
-            assert path.read_bytes() == twin.read_bytes()
+            assert path.read_bytes() == twin.read_bytes() and capability(path) == capability(twin)
     assert os.path.samefile(other / "file", other / "hard")
 
 
