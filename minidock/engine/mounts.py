@@ -38,8 +38,14 @@ def target(path: str, whole: str) -> str:
     return clean
 
 
+MOST = 512
+"""Mounts of a container. An image may ask for any number of volumes, and each is a directory, a row and a mount."""
+
+
 def resolve(config: Config, host: HostConfig) -> tuple[MountPoint, ...]:
     """All binds and volumes of a container, sorted so that parents come before children. Volume sources are empty."""
+    if (asked := len(host.binds or ()) + len(host.mounts or ()) + len(config.volumes or {})) > MOST:
+        raise InvalidArgument(f"too many mounts: {asked}, a container can have {MOST}")
     points = [_from_bind(text) for text in host.binds or ()]
     points += [_from_mount(mount) for mount in host.mounts or () if mount.type != "tmpfs"]
     _refuse_duplicates([*(p.destination for p in points), *(path for path, _ in _tmpfs(host))])

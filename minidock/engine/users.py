@@ -41,11 +41,11 @@ def _number(text: str) -> int | None:
 def _table(rootfs: int, path: str, width: int) -> Iterator[list[str]]:
     """The lines of passwd or group as fields; nothing if the image has no such file."""
     try:
-        fd = shim.openat2(rootfs, path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        fd = shim.open_regular(rootfs, path)
     except OSError:
         return
     with open(fd, "rb") as file:
-        text = file.read(_MAX_FILE).decode("utf-8", "replace") if os.path.isfile(f"/proc/self/fd/{fd}") else ""
+        text = file.read(_MAX_FILE).decode("utf-8", "replace")
     for line in text.splitlines():
         fields = line.split(":")
         if len(fields) >= width and fields[2].isascii() and fields[2].isdigit() and len(fields[2]) <= 10:

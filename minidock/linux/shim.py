@@ -12,7 +12,9 @@ Serves engine/, network/ and runtime/monitor.py. Read next: csrc/shim.c; csrc/pa
 
 from __future__ import annotations
 
+import errno
 import os
+import stat
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -53,6 +55,21 @@ def openat2(dirfd: int, path: str, flags: int, mode: int = 0, resolve: int = IN_
     if b"\0" in encoded:
         raise ValueError("embedded null byte")
     return _checked(lib.md_openat2(dirfd, encoded, flags | os.O_CLOEXEC, mode, resolve), path)
+
+
+def open_regular(root: int, path: str) -> int:
+    """An fd to read a file by that a stranger may have made. Raises OSError, EINVAL for what is no regular file.
+
+    That is not opened even for a moment: a FIFO waits for its other end, and a device node, which a container can make
+    and not open, is the host's device to us (to open a watchdog is to start it).
+    """
+    place = openat2(root, path, os.O_PATH)
+    try:
+        if not stat.S_ISREG(os.fstat(place).st_mode):
+            raise OSError(errno.EINVAL, "not a regular file", path)
+        return os.open(f"/proc/self/fd/{place}", os.O_RDONLY | os.O_CLOEXEC)
+    finally:
+        os.close(place)
 
 
 def setns(fd: int, nstype: int) -> None:

@@ -80,33 +80,65 @@ def _pattern(line: str) -> Pattern | None:
 
 def compiled(pattern: str, deep: bool) -> re.Pattern[str]:
     """``*``, ``?``, ``[a-z]``, ``\\x``, and with ``deep`` also ``**``. Raises InvalidArgument."""
-    found, at = "", 0
+    groups, at = [[""]], 0
     while at < len(pattern):
         character = pattern[at]
         at += 1
         if character == "*" and deep and pattern[at : at + 1] == "*":
             at += 1
             at += pattern[at : at + 1] == "/"
-            found += "(?:.*/)?" if at < len(pattern) else ".*"
+            groups.append([""])
         elif character == "*":
-            found += "[^/]*"
+            groups[-1].append("")
         elif character == "?":
-            found += "[^/]"
+            groups[-1][-1] += "[^/]"
         elif character == "[":
             end = pattern.find("]", at + 1)
             if end < 0:
                 raise InvalidArgument(f"syntax error in pattern {pattern[:200]!r}: a bracket is not closed")
-            found += f"[{pattern[at:end].replace('[', chr(92) + '[')}]"
+            groups[-1][-1] += f"(?!/)[{pattern[at:end].replace('[', chr(92) + '[')}]"
             at = end + 1
         elif character == "\\" and at < len(pattern):
-            found += re.escape(pattern[at])
+            groups[-1][-1] += re.escape(pattern[at])
             at += 1
         else:
-            found += re.escape(character)
+            groups[-1][-1] += re.escape(character)
     try:
-        return re.compile(found, re.DOTALL)
+        return re.compile(_expression(groups, pattern), re.DOTALL)
     except re.error:
         raise InvalidArgument(f"syntax error in pattern {pattern[:200]!r}") from None
+
+
+def _expression(groups: list[list[str]], pattern: str) -> str:
+    """``groups`` is what stands between ``**``, in each what stands between ``*``.
+
+    An expression with many wildcards takes time without end on a text made for it, and the whole daemon stands still
+    meanwhile. So what a wildcard takes is settled (an atomic group) wherever the first place that fits does as well as
+    any: before another ``*``, and before a ``**`` that follows a "/". Of the others a pattern may have two.
+    """
+    *firsts, last = groups
+    found, free, lead = "", 0, ("", "")
+    for group in firsts:
+        whole = group[-1].endswith("/") or group == [""]
+        body = _between(group, settled=whole)
+        found += f"(?>{lead[0]}{body})" if whole else lead[1] + body
+        free += 0 if whole else (len(group) > 1) + bool(lead[1])
+        lead = ("(?:.*?/)??", "(?:.*/)?")
+    if firsts and last == [""]:
+        return found + ".*"
+    free += bool(firsts) + (len(last) > 1)
+    if free > 2:
+        raise InvalidArgument(f"too many wildcards in pattern {pattern[:200]!r}", "write ** as a directory: a/**/b")
+    return found + lead[1] + _between(last, settled=False)
+
+
+def _between(parts: list[str], settled: bool) -> str:
+    """Parts with a ``*`` between each two; the last one is free to try further places unless it is settled, too."""
+    first, *rest = parts
+    free = [] if settled else rest[-1:]
+    return "".join(
+        [first, *(f"(?>[^/]*?{part})" for part in rest[: len(rest) - len(free)]), *(f"[^/]*{p}" for p in free)]
+    )
 
 
 def has_wildcards(pattern: str) -> bool:

@@ -28,6 +28,9 @@ from minidock.wire.errors import InvalidArgument
         (["**/*.go"], ["a.go", "x/y/a.go"], ["a.god", "go"]),
         (["a/**"], ["a/b", "a/b/c"], ["b", "b/a"]),
         (["a/**/b"], ["a/b", "a/x/b", "a/x/y/b"], ["a/x", "b"]),
+        (["*a*b"], ["ab", "aab", "xabaxb"], ["ba", "a/b", "abx"]),
+        (["**/a*/**/*b"], ["a/b", "x/ay/b", "b/ax/a/a/xb"], ["ab", "a/x", "xa/b"]),
+        (["a*b**c"], ["abc", "abXbc", "aXb/Y/c"], ["abXc", "ac"]),
         (["**/b/**"], ["b/x", "a/b/x"], ["b", "a"]),
         (["*.md", "!README.md"], ["a.md"], ["README.md"]),
         (["*.md", "!README*.md", "README-secret.md"], ["a.md", "README-secret.md"], ["README.md"]),
@@ -47,6 +50,24 @@ def test_a_broken_pattern_is_an_error() -> None:
     for text in ("[a", "a[", "!"):
         with pytest.raises(InvalidArgument):
             ignore.parse(text)
+
+
+ENDLESS = [("*a" * 30 + "b", "a" * 250), ("**/" * 20 + "q", "a/" * 2000), ("**/*a*a*b", "a/aaaaaa" * 500)]
+
+
+@pytest.mark.parametrize("deep", [True, False])
+@pytest.mark.parametrize(("pattern", "path"), ENDLESS)
+def test_no_pattern_takes_for_ever(pattern: str, path: str, deep: bool) -> None:
+    """The variant, each wildcard as ``[^/]*``, tries all ways to share the text out among them: the daemon, which can
+    do nothing else meanwhile, was gone for good with one COPY. A test that hangs fails (conftest.py)."""
+    assert ignore.compiled(pattern, deep).fullmatch(path) is None
+
+
+def test_wildcards_without_bounds_are_refused_where_they_multiply() -> None:
+    for pattern in ("a**b", "a**/*.c", "*a*b/**/c*d*e/**/*f*g"):
+        ignore.compiled(pattern, deep=True)
+    with pytest.raises(InvalidArgument, match="too many wildcards in pattern"):
+        ignore.compiled("**/*a" * 10 + "b", deep=True)
 
 
 def packed(directory: Path, dockerfile: str = "", text: bytes | None = None) -> dict[str, tarfile.TarInfo]:

@@ -97,3 +97,11 @@ def test_tmpfs_in_both_spellings() -> None:
 def test_unknown_tmpfs_options_are_refused(options: str) -> None:
     with pytest.raises(InvalidArgument):
         mounts.tmpfs_mounts(HostConfig(tmpfs={"/a": options}))
+
+
+def test_an_image_can_not_ask_for_any_number_of_volumes() -> None:
+    """CVE-2021-21285's kind: a create with 20,000 of them, the variant, kept the daemon from all else for minutes."""
+    few, many = ({f"/v{n}": {} for n in range(count)} for count in (mounts.MOST, mounts.MOST + 1))
+    assert len(mounts.resolve(Config(volumes=few), HostConfig())) == mounts.MOST
+    with pytest.raises(InvalidArgument, match="too many mounts: 513"):
+        mounts.resolve(Config(volumes=many), HostConfig())

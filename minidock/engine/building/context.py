@@ -11,6 +11,7 @@ Read next: sources.py.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import posixpath
 from collections.abc import Callable
@@ -99,12 +100,12 @@ class Workplace:
     def _read(self, path: str) -> bytes | None:
         """A file of the context; None if there is none."""
         try:
-            fd = shim.openat2(self.context, path, os.O_RDONLY | os.O_NONBLOCK)
-        except OSError:
+            fd = shim.open_regular(self.context, path)
+        except OSError as error:
+            if error.errno == errno.EINVAL:
+                raise InvalidArgument(f"the context's {path} is not a regular file") from None
             return None
         with open(fd, "rb") as file:
-            if not os.path.isfile(f"/proc/self/fd/{fd}"):
-                raise InvalidArgument(f"the context's {path} is not a regular file")
             return file.read(MAX_DOCKERFILE + 1)
 
     def _remove(self, path: str) -> None:

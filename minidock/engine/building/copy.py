@@ -13,6 +13,7 @@ from __future__ import annotations
 import errno
 import os
 import posixpath
+import stat
 import tarfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -120,7 +121,12 @@ def _extract(root: int, place: str, target: Target, pieces: Iterator[bytes]) -> 
 
 
 def is_archive(fd: int) -> bool:
-    """Whether a file is a tar, plain or compressed; told by what it holds, not by its name."""
+    """Whether a file is a tar, plain or compressed; told by what it holds, not by its name.
+
+    No other kind of file is opened: a FIFO of a stranger's context would be waited for, a device node be the host's.
+    """
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        return False
     try:
         with open(f"/proc/self/fd/{fd}", "rb", buffering=0) as file:
             head = b""
