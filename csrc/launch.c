@@ -35,7 +35,8 @@ static int refuse(struct launch *l, uint32_t step, int error, const char *reason
 }
 
 /* Maps the plan. A memfd that could still shrink would turn a read into SIGBUS, and one that could
- * still be written might be changed between the check and the use: hence the seals. */
+ * still be written might be changed between the check and the use: hence the seals. Private, because before Linux 6.7 what
+ * is sealed against writing can't be mapped shared, not even to be read (EPERM). See: fcntl(2) F_SEAL_WRITE. */
 static int map_plan(int plan_fd, struct launch *l, const char **bytes, size_t *size)
 {
     const int seals = F_SEAL_WRITE | F_SEAL_SHRINK | F_SEAL_GROW;
@@ -45,7 +46,7 @@ static int map_plan(int plan_fd, struct launch *l, const char **bytes, size_t *s
         return refuse(l, 0, EINVAL, "the plan is not a sealed memfd");
     if (fstat(plan_fd, &st) < 0 || st.st_size == 0 || st.st_size > PLAN_MAX_SIZE)
         return refuse(l, 0, EINVAL, "the plan is empty or larger than 16 MiB");
-    void *map = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_SHARED, plan_fd, 0);
+    void *map = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE, plan_fd, 0);
     if (map == MAP_FAILED)
         return refuse(l, 0, errno, "mmap of the plan");
     *bytes = map;
@@ -63,12 +64,13 @@ static void drop_plan(struct launch *l)
 }
 
 /* Every fd starts as -1, so that closing what was never opened does nothing. */
-int launch_open(int plan_fd, struct launch *l)
+int launch_open(int plan_fd, unsigned extra_fds, struct launch *l)
 {
     const char *bytes;
     size_t size;
     struct plan_error error;
     *l = (struct launch){.log_fd = -1, .stdin_fd = -1, .stdout_fd = -1, .stderr_fd = -1, .master_fd = -1, .pidfd = -1};
+    l->extra_fds = extra_fds;
     if (map_plan(plan_fd, l, &bytes, &size) < 0)
         return -1;
     l->plan = calloc(1, sizeof(*l->plan));

@@ -15,6 +15,9 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+/* The first of the extra fds that md_spawn() was given; "fd:0" in a plan means this one. */
+#define FIRST_EXTRA_FD 6
+
 #define STEP_NOT_REACHED 0xffffffffU
 #define DETAIL_SIZE      256
 
@@ -57,13 +60,15 @@ struct launch {
     int failed_errno;
     char detail[DETAIL_SIZE]; /* the path or argument concerned, and a reason where errno says too little */
 
+    unsigned extra_fds;
     struct plan *plan; /* the walker's own */
     struct shared_report *report;
 };
 
-/* Maps the plan behind plan_fd (a sealed memfd) and validates all of it; plan_fd stays the caller's.
+/* Maps the plan behind plan_fd (a sealed memfd) and validates all of it; plan_fd stays the caller's. `extra_fds`: how many
+ * came along for the plan, from FIRST_EXTRA_FD on. Of all that is open the child keeps these and its stdio.
  * Fills the struct from scratch. Returns 0, or -1 with failed_step, failed_errno and detail set. */
-int launch_open(int plan_fd, struct launch *l);
+int launch_open(int plan_fd, unsigned extra_fds, struct launch *l);
 
 /* Walks the monitor's steps, splits off the child at `clone3`, lets it walk the rest.
  * Returns 0 when execve happened. Returns -1 with failed_* set when a step failed: the child is

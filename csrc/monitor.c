@@ -153,7 +153,7 @@ static void start(struct monitor *m, struct connection *connection)
 {
     struct launch *l = &m->launch;
 
-    if (launch_open(PLAN_FD, l) != 0 || launch_run(l) != 0) {
+    if (launch_open(PLAN_FD, m->plan_fds, l) != 0 || launch_run(l) != 0) {
         tell_failed(m, connection);
         enter(m, ENDED, NO_DEADLINE);
         return;

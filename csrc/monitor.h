@@ -18,7 +18,7 @@
 #include "pump.h"
 
 /* Descriptors that the daemon gives at the spawn; the plan's own follow. */
-enum { LISTEN_FD = 3, PLAN_FD = 4, DIRECTORY_FD = 5, FIRST_PLAN_FD = 6 };
+enum { LISTEN_FD = 3, PLAN_FD = 4, DIRECTORY_FD = 5, FIRST_PLAN_FD = FIRST_EXTRA_FD };
 
 enum phase { WAITING, RUNNING, DRAINING, FLUSHING, RELEASING, PARTING, ENDED };
 

@@ -19,9 +19,6 @@
 #include "plan.h"
 #include "util.h"
 
-/* The first of the extra fds that md_spawn() was given; "fd:0" in a plan means this one. */
-#define FIRST_EXTRA_FD 6
-
 struct walk {
     struct launch *launch; /* the monitor's steps fill it */
     const struct plan *plan;

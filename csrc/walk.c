@@ -21,6 +21,8 @@
 #include "step.h"
 #include "sys.h"
 
+#define CHILD_REPORT_FD 3 /* not one of the plan's; the monitor's socket has it before */
+
 /* Time is taken around each step, since "which step is slow" is the first question about a slow start. */
 int walk_steps(struct walk *w, uint32_t from, uint32_t to)
 {
@@ -54,6 +56,22 @@ static int install_stdio(struct walk *w)
     return 0;
 }
 
+/* Closes what the child was born with and has no use for: the monitor's sockets, its directory, its log.
+ * Why:   close-on-exec is not enough. Who joins a container is seen in there before it gets to execve, and a container with
+ *        CAP_SYS_PTRACE may look into its fds, dumpable or not: a directory of the host among them is the host
+ *        (CVE-2016-9962).
+ * Order: before the child has done anything else. The report's socket goes out of the way, to a number of its own. */
+static int drop_monitors_fds(struct walk *w)
+{
+    unsigned behind = FIRST_EXTRA_FD + w->launch->extra_fds;
+    if (dup3(w->report_fd, CHILD_REPORT_FD, O_CLOEXEC) < 0)
+        return step_errno(w, "the report's socket");
+    w->report_fd = CHILD_REPORT_FD;
+    if (sys_close_range(CHILD_REPORT_FD + 1, FIRST_EXTRA_FD - 1, 0) < 0 || sys_close_range(behind, ~0U, 0) < 0)
+        return step_errno(w, "close_range");
+    return 0;
+}
+
 /* The child from clone3 to execve. Dies with its monitor: a half-made container serves nobody. */
 static _Noreturn void run_child(struct walk *w)
 {
@@ -61,6 +79,8 @@ static _Noreturn void run_child(struct walk *w)
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     umask(0); /* modes in the plan are exact; the `signals` step sets the container's umask */
     int r = install_stdio(w);
+    if (r == 0)
+        r = drop_monitors_fds(w);
     if (r < 0)
         report_failure(w->launch->report, split, -r);
     else

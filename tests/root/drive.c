@@ -8,6 +8,7 @@
  *
  * Read next: csrc/launch.h, tests/root/walker.py (the Python side). */
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -85,11 +86,19 @@ static void pump(struct launch *l)
     }
 }
 
+static unsigned count_extra_fds(void)
+{
+    unsigned count = 0;
+    while (fcntl((int)(FIRST_EXTRA_FD + count), F_GETFD) >= 0)
+        count++;
+    return count;
+}
+
 static int run(void)
 {
     struct launch l;
     int status = 0;
-    int started = launch_open(PLAN_FD, &l);
+    int started = launch_open(PLAN_FD, count_extra_fds(), &l);
     if (started == 0)
         started = launch_run(&l);
     if (started == 0) {
@@ -129,7 +138,7 @@ static int fuzz(unsigned rounds, unsigned seed)
     if (fstat(PLAN_FD, &st) < 0)
         return 1;
     size_t size = (size_t)st.st_size;
-    char *original = mmap(NULL, size, PROT_READ, MAP_SHARED, PLAN_FD, 0);
+    char *original = mmap(NULL, size, PROT_READ, MAP_PRIVATE, PLAN_FD, 0);
     srand(seed);
     for (unsigned i = 0; i < rounds; i++) {
         struct plan plan;
