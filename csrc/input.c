@@ -1,7 +1,7 @@
 /* input.c: the container's stdin, see input.h. Serves client.c and monitor.c.
  *
  * A container that closes its stdin, or never reads it, is no error: `yes | docker run -i busybox true` must end.
- * EPIPE (pipe) and EIO (pty without a reader) close our end, and what clients still send is dropped.
+ * EPIPE closes our end, and what clients still send is dropped. A terminal keeps what is typed for whoever opens it next.
  *
  * Read next: client.c. */
 #include "input.h"

@@ -1,9 +1,10 @@
 /* pump.c: output of the container, see pump.h. Serves monitor.c.
  *
- * A terminal has one stream, and its end is not end of file: when the last process closes the slave side, reading the
- * master fails with EIO. The master stays open then, because closing it would hang up a session that only
- * redirected its descriptors.
- * See: pty(7); moby daemon/attach.go.
+ * A terminal has one stream, and no end of file: when the last process closes the slave side, reading the master fails
+ * with EIO, until one opens it again (/dev/tty, or /dev/console by a getty). So it ends with the container only. As long as
+ * nobody has it open, epoll would report the hang-up again and again; hence the edge-triggered wait, which is
+ * woken by what is written next.
+ * See: pty(7), epoll(7) EPOLLET.
  *
  * Read next: log.c, client.c. */
 #include "pump.h"
@@ -57,6 +58,9 @@ static void output_ready(struct watch *watch, uint32_t events)
 
     (void)events;
     if (n < 0 && (errno == EAGAIN || errno == EINTR))
+        return;
+    o->unopened = n < 0 && errno == EIO;
+    if (o->unopened)
         return;
     if (n <= 0) {
         output_end(o);
@@ -115,7 +119,7 @@ static bool output_settle(struct output *o)
         output_pass(o, pump->scratch + HEADROOM, n);
     }
     if (!o->ended)
-        loop_want(pump->loop, &o->watch, o->waiting > 0 ? 0 : EPOLLIN);
+        loop_want(pump->loop, &o->watch, o->waiting > 0 ? 0 : o->unopened ? EPOLLIN | EPOLLET : EPOLLIN);
     return o->waiting < n;
 }
 

@@ -3,7 +3,7 @@
  * One read gives one chunk; the chunk goes to the log first and then to every client of that stream that is not behind.
  * A chunk that the log can't keep as it is waits until none of them is, and its stream is not read meanwhile.
  *
- * A stream ends at end of file. After the container's exit a stray process may hold it open for ever, so the monitor
+ * A pipe ends at end of file, a terminal with the container. After the container's exit a stray process may hold it open for ever, so the monitor
  * ends it by force then; pump_owes() tells whether what the container itself wrote is all through.
  *
  * Read next: log.h, client.h. */
@@ -19,7 +19,8 @@ struct output {
     struct pump *pump;
     unsigned stream; /* CLIENT_STDOUT or CLIENT_STDERR */
     bool ended;
-    int owed; /* bytes that were in the pipe when the container exited and have not been read */
+    bool unopened; /* a terminal that no process has open now */
+    int owed;      /* bytes that were in the pipe when the container exited and have not been read */
     struct log_stream *log;
     size_t waiting; /* bytes of a chunk that has been read and goes nowhere yet */
     unsigned char *chunk;

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import signal
 import socket
 from collections.abc import Callable
@@ -19,6 +20,7 @@ from minidock.runtime.exit_record import read_exit_record
 from minidock.runtime.monitor import Monitor
 from tests.support import monitors
 from tests.support.monitors import BIG, COUNT, Workshop, attach, ended, finish, shell, within
+from tests.support.wait import eventually
 
 Pair = Callable[[], tuple[socket.socket, socket.socket]]
 
@@ -305,6 +307,30 @@ def test_a_terminal(workshop: Workshop) -> None:
     entries = [json.loads(line) for line in workshop.log.read_bytes().splitlines()]
     assert {entry["stream"] for entry in entries} == {"stdout"}
     assert entries[-1]["log"] == "over:1\r\n"
+
+
+def test_a_terminal_that_is_opened_again(workshop: Workshop) -> None:
+    """All who had it open have closed it, as a daemon or a getty does. It is not over; nor with docker 20.10.
+
+    Seen to fail where the first EIO is the end of the output.
+    """
+    again = workshop.folder / "again"
+    reopen = "echo here >/dev/tty; read line </dev/tty; echo got:$line >/dev/tty"
+    script = f"exec </dev/null >/dev/null 2>&1; until [ -e {again} ]; do sleep 0.05; done; {reopen}"
+
+    async def test() -> None:
+        monitor = await workshop.spawn(shell(script, tty=True, log=workshop.log))
+        client = attach(monitor)
+        await within(monitor.start())
+        eventually(lambda: os.readlink(f"/proc/{monitor.pid}/fd/2") == "/dev/null", "the terminal to be closed")
+        other = await Monitor.adopt(monitor.ident, workshop.directory(monitor.ident))  # it has seen the hang-up by now
+        other.close()
+        await client.send(b"typed\n")
+        again.touch()
+        assert (await finish(monitor, client)).endswith(b"got:typed\r\n")
+
+    workshop.run(test)
+    assert "here\\r\\n" in workshop.log.read_text()
 
 
 def test_the_end_of_a_clients_input_is_nothing_to_a_terminal(workshop: Workshop) -> None:
