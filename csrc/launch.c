@@ -200,9 +200,9 @@ int launch_run(struct launch *l)
         close_fd(&w.child_stdio[i]);
     close_fd(&w.report_fd);
     if (r == 0) {
-        stuck = !report_wait(from_child, l->report, &l->master_fd, &born);
+        stuck = !report_wait(from_child, l->report, l->plan, &l->master_fd, &born);
         adopt(l, &born);
-        r = !stuck && report_started(l->report) ? 0 : -1;
+        r = !stuck && report_started(l->report, l->plan) ? 0 : -1;
     }
     if (r < 0)
         give_up(l, stuck);

@@ -32,7 +32,6 @@ struct shared_report *report_new(uint32_t nsteps)
     struct shared_report *report = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     if (report == MAP_FAILED)
         return NULL;
-    report->nsteps = nsteps;
     for (uint32_t i = 0; i < nsteps; i++)
         report->results[i].error = STEP_NOT_REACHED;
     return report;
@@ -97,22 +96,22 @@ static void take_fd(struct msghdr *message, int *place)
 }
 
 /* The first step that has not been done; execve counts as done while it lasts. */
-static uint32_t steps_done(const struct shared_report *report, uint32_t from)
+static uint32_t steps_done(const struct shared_report *report, const struct plan *plan, uint32_t from)
 {
-    while (from < report->nsteps && report->results[from].error == 0)
+    while (from < plan->nsteps && report->results[from].error == 0)
         from++;
     return from;
 }
 
 /* Waits until there is something to read. False when a whole STEP_LIMIT has passed without a step being done: a mount
  * whose server does not answer can keep a process for ever, and a signal ends that (not always, see end_child). */
-static bool report_ready(int monitor_end, const struct shared_report *report, uint32_t *done)
+static bool report_ready(int monitor_end, const struct shared_report *report, const struct plan *plan, uint32_t *done)
 {
     struct pollfd ready = {.fd = monitor_end, .events = POLLIN};
 
     for (;;) {
         int n = poll(&ready, 1, STEP_LIMIT);
-        uint32_t now = steps_done(report, *done);
+        uint32_t now = steps_done(report, plan, *done);
         if (n > 0 || (n < 0 && errno != EINTR))
             return true;
         if (n == 0 && now == *done)
@@ -123,11 +122,11 @@ static bool report_ready(int monitor_end, const struct shared_report *report, ui
 
 /* EOF needs all copies of the child's end closed: ours (launch_run), the reaper's (it closes everything), the
  * program's (close-on-exec). An error ends the wait as well: the page then tells how far the child came. */
-bool report_wait(int monitor_end, const struct shared_report *report, int *master, int *born)
+bool report_wait(int monitor_end, const struct shared_report *report, const struct plan *plan, int *master, int *born)
 {
     uint32_t done = 0;
 
-    while (report_ready(monitor_end, report, &done)) {
+    while (report_ready(monitor_end, report, plan, &done)) {
         char kind;
         union fd_message control;
         struct iovec data = {&kind, 1};
@@ -147,10 +146,10 @@ bool report_wait(int monitor_end, const struct shared_report *report, int *maste
 
 void report_stuck(struct shared_report *report, const struct plan *plan)
 {
-    uint32_t step = steps_done(report, 0);
+    uint32_t step = steps_done(report, plan, 0);
 
-    if (step >= report->nsteps)
-        step = report->nsteps - 1; /* execve */
+    if (step >= plan->nsteps)
+        step = plan->nsteps - 1; /* execve */
     const struct plan_step *s = &plan->steps[step];
     const char *about = "";
     for (uint32_t i = 0; i < s->nfields && about[0] == '\0'; i++)
@@ -162,9 +161,9 @@ void report_stuck(struct shared_report *report, const struct plan *plan)
 
 /* report_exec_begins() marked execve as done; had it returned, a failure would stand there by now. The time of an
  * execve can only be taken from outside. */
-bool report_started(struct shared_report *report)
+bool report_started(struct shared_report *report, const struct plan *plan)
 {
-    struct step_result *last = &report->results[report->nsteps - 1];
+    struct step_result *last = &report->results[plan->nsteps - 1];
     if (report->failed_errno != 0 || last->error != 0)
         return false;
     last->usec = (uint32_t)((monotonic_ns() - report->exec_began) / 1000);
@@ -175,7 +174,7 @@ bool report_started(struct shared_report *report)
 static void blame_death(struct shared_report *report, const struct plan *plan, int status)
 {
     uint32_t step = plan->split + 1;
-    while (step + 1 < report->nsteps && report->results[step].error == 0)
+    while (step + 1 < plan->nsteps && report->results[step].error == 0)
         step++;
     report_failure(report, step, EIO);
     if (WIFSIGNALED(status))
@@ -190,5 +189,7 @@ void report_conclude(struct shared_report *report, const struct plan *plan, int 
 {
     if (report->failed_errno == 0)
         blame_death(report, plan, status);
+    if (report->failed_step >= plan->nsteps)
+        report->failed_step = plan->split;
     report->results[report->failed_step].error = (uint32_t)report->failed_errno;
 }

@@ -13,8 +13,9 @@
 #include "launch.h"
 #include "plan.h"
 
+/* What is in here the child has written, and a container with CAP_SYS_PTRACE may have written into the child: it is read like
+ * a stranger's message. How many results there are is known from the plan. */
 struct shared_report {
-    uint32_t nsteps;
     uint32_t failed_step;
     int32_t failed_errno; /* 0: nothing failed so far */
     uint64_t exec_began;  /* monotonic_ns() */
@@ -37,15 +38,16 @@ int report_send_fd(int child_end, enum report_kind kind, int fd);
 
 /* Waits for EOF, and takes what comes (close-on-exec; the master non-blocking). False: one step took longer than
  * STEP_LIMIT, and how much longer it would take nobody knows. */
-bool report_wait(int monitor_end, const struct shared_report *report, int *master, int *born);
+bool report_wait(int monitor_end, const struct shared_report *report, const struct plan *plan, int *master, int *born);
 
 /* That step is the failure, with ETIMEDOUT and what it was about. Call it when the child can write no more. */
 void report_stuck(struct shared_report *report, const struct plan *plan);
 
 /* After EOF: was execve reached, and did nothing fail? */
-bool report_started(struct shared_report *report);
+bool report_started(struct shared_report *report, const struct plan *plan);
 
-/* After a failure, with the reaped child's wait status: fills in a failure that the child could not tell itself. */
+/* After a failure, with the reaped child's wait status: fills in a failure that the child could not tell itself. What is
+ * there then is in bounds. */
 void report_conclude(struct shared_report *report, const struct plan *plan, int status);
 
 #endif

@@ -107,3 +107,14 @@ def test_mutations_do_no_harm(seed: int) -> None:
     out, err = run_driver([str(drive(sanitize=True)), "fuzz", "25000", str(seed)], {PLAN_FD: fd}, b"")
     os.close(fd)
     assert err == "" and 0 < int(out) < 25000  # some mutations hit only text and are still a plan
+
+
+def test_a_child_can_not_lead_the_monitor_out_of_the_shared_page() -> None:
+    """A container with CAP_SYS_PTRACE may write into who joins it, and so into the page that its monitor reads.
+
+    Seen to fail (by a crash) where the step that failed is taken from there as it is.
+    """
+    fd = sealed(GOOD)
+    out, err = run_driver([str(drive(sanitize=True)), "forge"], {PLAN_FD: fd}, b"")
+    os.close(fd)
+    assert (out.strip(), err) == ("in bounds", "")
