@@ -316,10 +316,3 @@ void clients_part(struct clients *all)
     all->parting = true;
     clients_settle(all);
 }
-
-void clients_close(struct clients *all)
-{
-    for (struct client *c = all->first; c != NULL; c = c->next)
-        c->dead = true;
-    clients_settle(all);
-}

@@ -87,6 +87,4 @@ int64_t clients_settle(struct clients *all);
 /* Drops those that have all there will ever be; the others when they have. */
 void clients_part(struct clients *all);
 
-void clients_close(struct clients *all);
-
 #endif

@@ -349,9 +349,7 @@ int monitor_live(struct monitor *m)
         if (!advance(m))
             step(m, deadline);
     }
-    /* After a start that failed the clients are the daemon's again, which tells them why on its copy of the connection:
+    /* Who is attached still (the start failed) is the daemon's client again, which tells him why on its copy of the connection:
      * ours goes with the process, without a hang-up. */
-    if (m->launch.pid != 0)
-        clients_close(&m->clients);
     return 0;
 }

@@ -22,13 +22,16 @@ enum { LISTEN_FD = 3, PLAN_FD = 4, DIRECTORY_FD = 5, FIRST_PLAN_FD = FIRST_EXTRA
 
 enum phase { WAITING, RUNNING, DRAINING, FLUSHING, RELEASING, PARTING, ENDED };
 
+/* Linux has pages of 4, 16 (a Raspberry Pi 5) or 64 KiB, and madvise(2) rounds a length up to whole ones. */
+#define LARGEST_PAGE 65536
+
 /* What holds data, apart from what holds state: the memory of the first is given back when nothing passes through. */
 struct buffers {
-    _Alignas(4096) unsigned char scratch[HEADROOM + CHUNK]; /* for whoever handles the current event */
-    char batch[LOG_BATCH];                                  /* nor does this hold anything between two events */
-    _Alignas(4096) unsigned char lines[2][LOG_LINE];        /* the starts of unfinished lines */
-    unsigned char input[INPUT_BUFFER];                      /* what the container's stdin would not take yet */
-    unsigned char chunks[2][CHUNK];                         /* output that waits for clients that are behind */
+    _Alignas(LARGEST_PAGE) unsigned char scratch[HEADROOM + CHUNK]; /* for whoever handles the current event */
+    char batch[LOG_BATCH];                                          /* nor does this hold anything between two events */
+    _Alignas(LARGEST_PAGE) unsigned char lines[2][LOG_LINE];        /* the starts of unfinished lines */
+    unsigned char input[INPUT_BUFFER];                              /* what the container's stdin would not take yet */
+    unsigned char chunks[2][CHUNK];                                 /* output that waits for clients that are behind */
 };
 
 struct monitor {

@@ -66,7 +66,8 @@ static void output_ready(struct watch *watch, uint32_t events)
         output_end(o);
         return;
     }
-    o->owed -= (int)n;
+    if (o->owed > 0)
+        o->owed -= (int)n;
     if (output_must_wait(o, chunk, (size_t)n)) {
         memcpy(o->chunk, chunk, (size_t)n);
         o->waiting = (size_t)n;
