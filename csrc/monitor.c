@@ -6,7 +6,8 @@
  *
  * The order at an exit is what clients rely on:
  *   1. all output has been read, and is in the log;
- *   2. the exit record is written: from now on the exit code can't be lost;
+ *   2. the exit record is written: from now on the exit code can't be lost. If that fails (a full tmpfs) the monitor does
+ *      not end before a daemon has taken note of it;
  *   3. attached clients have all output, but for those that have been behind for FLUSH_PATIENCE now;
  *   4. the daemon is told, so whoever waits for the exit finds log and output complete;
  *   5. the daemon has taken note (RELEASE), so who sees its connection close can ask for the exit code;
@@ -257,7 +258,7 @@ static bool advance(struct monitor *m)
     if (before == DRAINING && drained(m, now)) {
         pump_end(&m->pump);
         input_close(&m->input);
-        exit_record_write(DIRECTORY_FD, m->exit);
+        m->recorded = exit_record_write(DIRECTORY_FD, m->exit) == 0;
         enter(m, FLUSHING, FLUSH_PATIENCE);
     }
     if (before == FLUSHING && (now >= m->deadline || !clients_behind(&m->clients, CLIENT_STREAMS))) {
@@ -265,7 +266,7 @@ static bool advance(struct monitor *m)
                      (struct message_header){MESSAGE_EXITED, (uint32_t)m->exit.code, (uint32_t)m->exit.signal, 0});
         enter(m, RELEASING, RELEASE_LIMIT);
     }
-    if (before == RELEASING && (!control_connected(&m->control) || now >= m->deadline))
+    if (before == RELEASING && m->recorded && (!control_connected(&m->control) || now >= m->deadline))
         part(m);
     if (before == PARTING && m->clients.first == NULL)
         enter(m, ENDED, NO_DEADLINE);

@@ -47,6 +47,7 @@ struct monitor {
     enum phase phase;
     int64_t deadline; /* of the phase */
     struct exit_status exit;
+    bool recorded; /* the exit is on record: it can't be lost any more */
     struct buffers *buffers;
     bool buffers_used;
 };

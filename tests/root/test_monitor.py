@@ -548,6 +548,24 @@ def test_an_exit_while_no_daemon_is_there(workshop: Workshop) -> None:
     workshop.run(test)
 
 
+def test_an_exit_that_can_not_be_recorded_waits_for_a_daemon(workshop: Workshop) -> None:
+    """The tmpfs is full, say. Seen to fail where the monitor ends all the same, and the exit code with it."""
+
+    async def test() -> None:
+        monitor = await workshop.start(plan(monitors.BUSYBOX, "sleep", "60"))
+        (workshop.directory(monitor.ident) / "exit.tmp").mkdir()
+        pid = monitor.pid
+        monitor.close()
+        os.kill(pid, signal.SIGTERM)
+        assert await _still_there(workshop, limit=3 * monitors.RELEASE / 1000)
+        later = await Monitor.adopt(monitor.ident, workshop.directory(monitor.ident))
+        assert (await within(later.exited)).code == 143
+        assert ended(later).signal == 15
+        assert not await _still_there(workshop, limit=15)
+
+    workshop.run(test)
+
+
 def test_two_daemons_at_once_learn_the_same(workshop: Workshop) -> None:
     """Seen to fail where EXITED goes to one connection only."""
 
