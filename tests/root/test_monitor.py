@@ -393,8 +393,8 @@ def test_a_stray_process_holds_the_exit_up_only_for_a_while(workshop: Workshop) 
         for stray, kept in (("sleep 60", b""), ("sleep 0.2; echo late; sleep 60", b"late\n")):
             monitor = await workshop.spawn(shell(f"({stray}) & echo $!; echo mine", log=workshop.log))
             client = attach(monitor)
-            await within(monitor.start())
             began = time.monotonic()
+            await within(monitor.start())
             await within(monitor.exited)
             assert time.monotonic() - began > monitors.DRAIN / 1000 * 0.9
             stray_pid, rest = (await finish(monitor, client)).split(b"\n", 1)
@@ -492,8 +492,8 @@ def test_a_daemon_that_forgets_to_release(workshop: Workshop) -> None:
 
     async def test() -> None:
         monitor = await workshop.start(shell("exit 5"))
-        await within(monitor.exited)
         began = time.monotonic()
+        await within(monitor.exited)
         assert not await _still_there(workshop, limit=15)
         assert time.monotonic() - began > monitors.RELEASE / 1000 * 0.8
         monitor.close()
