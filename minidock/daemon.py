@@ -188,11 +188,12 @@ def _config_value(path: Path, key: str, value: Any, default: Any) -> Any:
         if isinstance(value, list) and all(isinstance(item, str) for item in value):
             return tuple(value)
         raise InvalidArgument(f"{path}: {key} must be a list of strings")
-    if isinstance(default, bool) and isinstance(value, bool):
-        return value
-    if isinstance(default, bool) or not isinstance(value, str) or (key == "log-level" and value not in _LEVELS):
-        raise InvalidArgument(f"{path}: invalid value for {key}: {value!r}")
-    return Path(value) if isinstance(default, Path) or key == "pidfile" else value
+    if isinstance(default, bool):
+        if isinstance(value, bool):
+            return value
+    elif isinstance(value, str) and (key != "log-level" or value in _LEVELS):
+        return Path(value) if isinstance(default, Path) or key == "pidfile" else value
+    raise InvalidArgument(f"{path}: invalid value for {key}: {value!r}")
 
 
 class _Daemon:
@@ -306,7 +307,7 @@ class _Daemon:
             volumes=Volumes(settings.data_root / "volumes", db, trash, events, containers.using_volume),
             events=events,
             trash=trash,
-            cgroups=_cgroups(settings),
+            cgroups=_cgroups(settings, opened),
             db=db,
             bridge=bridge,
             no_bridge=no_bridge,
@@ -346,9 +347,10 @@ def _lock(data_root: Path) -> Iterator[None]:
         yield
 
 
-def _cgroups(settings: Settings) -> CgroupTree:
+def _cgroups(settings: Settings, opened: ExitStack) -> CgroupTree:
     mount = find_cgroup2()
     tree = CgroupTree(choose_base(settings.instance, mount, own_cgroup(mount)), mount)
+    opened.callback(tree.close)
     tree.setup()
     return tree
 

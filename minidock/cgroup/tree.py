@@ -84,6 +84,12 @@ class CgroupTree:
         for directory in [*parents.groups(self.base)]:  # empty ones that a crash left
             parents.prune(directory, self.base)
 
+    def close(self) -> None:
+        """At the daemon's end: what ``setup`` made goes, unless containers run on in it."""
+        with contextlib.suppress(OSError):  # EBUSY, ENOTEMPTY
+            self.monitors.rmdir()
+            self.base.rmdir()
+
     def _leave_base(self) -> None:
         """A daemon that finds itself in the base moves to base/daemon: inner nodes hold no processes."""
         own = own_cgroup(self.mount)

@@ -291,3 +291,20 @@ def test_a_data_root_that_can_t_carry_an_overlay_is_told(daemons: Session) -> No
         assert daemon.cli.ok("ps", "-aq") == ""
     finally:
         daemon.close()
+
+
+def test_the_last_one_out_takes_the_cgroup_away(fresh_daemon: Daemon) -> None:
+    """A daemon that ends leaves its cgroup to the containers that run on, and without them none.
+
+    Seen to fail where `close` is not called.
+    """
+    cli = fresh_daemon.cli
+    cli.ok("run", "-d", "--name", "last", "busybox", "sleep", "1000")
+    fresh_daemon.stop()
+    assert len(fresh_daemon.cgroups()) == 1
+    fresh_daemon.start()
+    cli.ok("rm", "-f", "last")
+    fresh_daemon.stop()
+    assert not fresh_daemon.cgroups()
+    fresh_daemon.start()
+    assert cli.ok("run", "--rm", "busybox", "echo", "again") == "again"
