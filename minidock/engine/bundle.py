@@ -215,8 +215,8 @@ def write_etc_files(
     """
     config, host = container.config, container.host
     if host.network_mode == "host":
-        hosts = Path("/etc/hosts").read_text() if os.path.exists("/etc/hosts") else etc.render_hosts(config.hostname)
-        resolv = Path("/etc/resolv.conf").read_text() if os.path.exists("/etc/resolv.conf") else ""
+        hosts = _host_file("/etc/hosts") or etc.render_hosts(config.hostname)
+        resolv = _host_file("/etc/resolv.conf")
     else:
         extra = [_host_gateway(entry, host_gateway) for entry in host.extra_hosts or ()]
         addresses = [address for endpoint in endpoints.values() for address in endpoint.addresses]
@@ -226,8 +226,13 @@ def write_etc_files(
         resolv = resolv_conf(host, named(endpoints), any(endpoint.address6 for endpoint in endpoints.values()))
     for name, text in (("hosts", hosts), ("hostname", etc.render_hostname(config.hostname)), ("resolv.conf", resolv)):
         path = directory / name
-        path.write_text(text)
+        path.write_text(text, errors="surrogateescape")
         path.chmod(0o644)
+
+
+def _host_file(path: str) -> str:
+    """What the host has there, whatever its encoding; empty if nothing."""
+    return Path(path).read_text(errors="surrogateescape") if os.path.exists(path) else ""
 
 
 def _host_gateway(entry: str, address: str) -> str:

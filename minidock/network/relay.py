@@ -18,6 +18,8 @@ import socket
 from collections.abc import Coroutine
 from typing import Any
 
+from minidock.network import clients
+
 _MOST_CLIENTS = 512
 _BACKLOG = 128
 _PIECE = 1 << 16
@@ -55,11 +57,9 @@ class Relay:
     # ---- TCP
 
     def _clients(self) -> None:
-        try:
-            client, _ = self._socket.accept()
-        except OSError:
+        client = clients.take(self._loop, self._socket, self._clients)
+        if client is None:
             return
-        client.setblocking(False)
         if len(self._tasks) >= _MOST_CLIENTS:
             client.close()
             return
@@ -68,8 +68,8 @@ class Relay:
         task.add_done_callback(self._tasks.discard)
 
     async def _serve(self, client: socket.socket) -> None:
-        server = socket.socket(self._family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
-        with client, server, contextlib.suppress(OSError, TimeoutError):
+        kind = socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC
+        with client, contextlib.suppress(OSError, TimeoutError), socket.socket(self._family, kind) as server:
             async with asyncio.timeout(_PATIENCE):
                 await self._loop.sock_connect(server, self._target)
             await _both(self._pump(client, server), self._pump(server, client))

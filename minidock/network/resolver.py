@@ -25,7 +25,7 @@ from typing import Any, Protocol
 
 from minidock.linux import nft, shim
 from minidock.linux.netns import CLONE_NEWNET, in_thread
-from minidock.network import dns
+from minidock.network import clients, dns
 from minidock.network.dns import Query
 from minidock.wire.errors import Unavailable
 
@@ -153,14 +153,12 @@ class Resolver:
     # ---- TCP
 
     def _clients(self) -> None:
-        try:
-            client, _ = self._sockets.tcp.accept()
-        except OSError:
+        client = clients.take(self._loop, self._sockets.tcp, self._clients)
+        if client is None:
             return
         if len(self._tasks) >= _MOST_TASKS:
             client.close()
             return
-        client.setblocking(False)
         self._spawn(self._serve(client))
 
     async def _serve(self, client: socket.socket) -> None:

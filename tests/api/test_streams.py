@@ -527,12 +527,14 @@ def test_shutdown_lets_short_requests_finish_and_ends_the_rest(api: Harness) -> 
     talkers["attach"].head()
     talkers["stop"].ask("POST", "/containers/web/stop")
     eventually(lambda: ("stop", "web", None, "") in api.engine.calls, "the stop to begin")
-    ending = threading.Thread(target=api.close)
+    ending = threading.Thread(target=lambda: api.run(api.server.shutdown()))
     ending.start()
-    for name in ("idle", "wait", "events", "attach"):
+    for name in ("idle", "wait", "events"):
         assert talkers[name].rest().endswith(b"") and talkers[name].closed()
+    api.engine.gate.set()
     reply = talkers["stop"].reply()
     assert (reply.status, reply.headers["connection"]) == (204, "close")
+    assert talkers["attach"].closed()
     ending.join(10)
     assert not ending.is_alive()
     for talker in talkers.values():

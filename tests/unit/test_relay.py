@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import os
 import socket
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -63,6 +65,39 @@ def test_an_end_that_says_no_more_still_hears() -> None:
             assert await ask(big) == big.upper()
             many = [b"client %d" % number for number in range(50)]
             assert await asyncio.gather(*map(ask, many)) == [text.upper() for text in many]
+        server.close()
+
+    run(work)
+
+
+class Crowded(socket.socket):
+    """A listener of a process that has no file descriptor left, for the first two times that it asks for one."""
+
+    asked: list[float] = []
+
+    def accept(self) -> tuple[socket.socket, object]:
+        self.asked.append(asyncio.get_running_loop().time())
+        if len(self.asked) <= 2:
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+        return super().accept()
+
+
+def test_without_a_file_descriptor_a_client_waits_and_the_loop_rests() -> None:
+    """Seen to fail where the reader stays: it is called again at once, and again."""
+
+    async def work() -> None:
+        server = await asyncio.start_server(shout, HERE, 0)
+        listener = Crowded(socket.AF_INET, socket.SOCK_STREAM)
+        listener.bind((HERE, 0))
+        address, one = listener.getsockname(), Relay(listener, server.sockets[0].getsockname())
+        reader, writer = await asyncio.open_connection(*address)
+        writer.write(b"late")
+        writer.write_eof()
+        assert await reader.read() == b"LATE"
+        first, second = Crowded.asked[:2]
+        assert second - first > 0.1
+        writer.close()
+        one.close()
         server.close()
 
     run(work)
