@@ -258,7 +258,9 @@ static bool advance(struct monitor *m)
     if (before == DRAINING && drained(m, now)) {
         pump_end(&m->pump);
         input_close(&m->input);
-        m->recorded = exit_record_write(DIRECTORY_FD, m->exit) == 0;
+        int result = exit_record_write(DIRECTORY_FD, m->exit);
+        /* ENOENT: the directory has been removed, the socket with it, so that no daemon can come any more. */
+        m->recorded = result == 0 || result == -ENOENT;
         enter(m, FLUSHING, FLUSH_PATIENCE);
     }
     if (before == FLUSHING && (now >= m->deadline || !clients_behind(&m->clients, CLIENT_STREAMS))) {

@@ -102,7 +102,7 @@ int step_signals(struct walk *w, const struct plan_step *s)
     return 0;
 }
 
-/* workdir: the working directory, made if the image doesn't have it.
+/* workdir: the working directory, made if the image doesn't have it. With "existing", as exec wants it, it must be there.
  * Why:   WORKDIR of the image, or -w.
  * Order: behind pivot_root (or setns), before `user`: it may have to be made, and may be root's.
  *        CVE-2024-21626: a working directory of /proc/self/fd/N was a way out over a leaked fd. The in-root lookup
@@ -117,7 +117,10 @@ int step_workdir(struct walk *w, const struct plan_step *s)
         return root;
     if (path[0] != '/')
         return step_fail(w, EINVAL, "not an absolute path: %s", path);
-    CLEANUP_FD int fd = path_make_dirs(root, path, NULL);
+    if (s->nfields == 2 && strcmp(s->field[1].text, "existing") != 0)
+        return step_fail(w, EINVAL, "neither nothing nor existing: %s", s->field[1].text);
+    CLEANUP_FD int fd =
+        s->nfields == 2 ? path_open(root, path, O_PATH | O_DIRECTORY, 0) : path_make_dirs(root, path, NULL);
     if (fd < 0)
         return step_fail(w, -fd, "%s", path);
     if (fchdir(fd) < 0)

@@ -23,6 +23,7 @@ _HINTS: dict[tuple[str, int], str] = {
     ("apparmor", errno.ENOENT): "this kernel has no such profile any more: aa-status lists those that are loaded",
     ("sysctl", errno.ENOENT): "this kernel has no such setting, or not in this namespace",
     ("sysctl", errno.EINVAL): "the kernel refuses that value",
+    ("workdir", errno.ENOENT): "the container has no such directory: give another one with -w",
     ("workdir", errno.ENOTDIR): "something that is no directory is in the way: give another one with -w",
     ("workdir", errno.EACCES): "give another directory with -w",
 }

@@ -163,7 +163,7 @@ def exec_plan(spec: ExecSpec) -> Plan:
         step("keyring", f"_ses.{spec.ident}"),
         *([step("tty")] if spec.supervision.terminal else []),
         *([] if nobody else [step("oom_score_adj", spec.process.oom_score_adj)]),
-        *_identity(spec.process),
+        *_identity(spec.process, "existing"),
     )
 
 
@@ -205,8 +205,10 @@ def _mount(mount: Filesystem | Bind | Borrowed) -> Step:
     return step("mount", mount.fstype, mount.target, ",".join(mount.flags), ",".join(mount.options))
 
 
-def _identity(process: Process) -> Iterator[Step]:
+def _identity(process: Process, *workdir: str) -> Iterator[Step]:
     """Who the process is and what it may do; the same for a container's first process and for exec.
+
+    Only the working directory is not: a start makes it, an exec finds it.
 
     seccomp comes as late as it can, so that it need not allow what the set-up does. Without no_new_privs loading a
     filter takes CAP_SYS_ADMIN, so it must come before the change of user; with it, it comes right before execve.
@@ -214,7 +216,7 @@ def _identity(process: Process) -> Iterator[Step]:
     held = capabilities.hex_mask(process.capabilities)
     # A user who is not root keeps no capability, only the bound on what setuid programs may give it back.
     effective = held if process.user.uid == 0 else capabilities.hex_mask(())
-    yield step("workdir", process.cwd)
+    yield step("workdir", process.cwd, *workdir)
     yield step("bounding", held)
     yield step("signals")
     yield step("close_fds")

@@ -167,13 +167,12 @@ def test_without_controllers_each_limit_is_a_warning(tree: CgroupTree) -> None:
     path, warnings = lacking.create(ID, Limits(memory=64 * MIB, pids_limit=5, nano_cpus=10**9))
     assert path.is_dir()
     assert [line.partition(" (")[2] for line in warnings] == [
-        f"no {name} controller in cgroup v2 at {poor}/top; see minidock doctor)."
-        for name in ("memory", "memory", "cpu", "pids")
+        f"no {name} controller in cgroup v2 at {poor}/top; see minidock doctor)." for name in ("memory", "cpu", "pids")
     ]
-    assert warnings[1].startswith(
+    assert warnings[0].startswith(
         "Your kernel does not support memory limit capabilities or the cgroup is not mounted."
     )
-    assert lacking.check(Limits(pids_limit=5)) == warnings[3:]
+    assert lacking.check(Limits(pids_limit=5)) == warnings[2:]
 
 
 @pytest.mark.cgroup("memory", "cpu")

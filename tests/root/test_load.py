@@ -122,7 +122,7 @@ def test_archives_that_skopeo_wrote(images: Images, tmp_path: Path, form: str) -
 
 CONFIG = made.image_config([BASE])
 HOSTILE: dict[str, tuple[bytes, str]] = {
-    "empty": (b"", "read archive"),
+    "empty": (b"", "neither a docker archive nor an OCI layout"),
     "no tar": (b"hello", "read archive"),
     "no tables": (tar(file("x")), "neither a docker archive nor an OCI layout"),
     "cut": (docker_archive([BASE], ["x:1"])[:4000], "read archive"),

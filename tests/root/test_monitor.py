@@ -566,6 +566,20 @@ def test_an_exit_that_can_not_be_recorded_waits_for_a_daemon(workshop: Workshop)
     workshop.run(test)
 
 
+def test_a_monitor_that_nobody_can_find_does_not_wait(workshop: Workshop) -> None:
+    """Somebody has removed its directory. Seen to fail where every exit without a record waits for a daemon."""
+
+    async def test() -> None:
+        monitor = await workshop.start(plan(monitors.BUSYBOX, "sleep", "60"))
+        pid = monitor.pid
+        shutil.rmtree(workshop.directory(monitor.ident))
+        monitor.close()
+        os.kill(pid, signal.SIGTERM)
+        assert not await _still_there(workshop, limit=15)
+
+    workshop.run(test)
+
+
 def test_two_daemons_at_once_learn_the_same(workshop: Workshop) -> None:
     """Seen to fail where EXITED goes to one connection only."""
 

@@ -159,15 +159,18 @@ def test_a_log_that_is_rotated_waits_for_who_is_behind(workshop: Workshop, count
     """
 
     async def test() -> None:
-        monitor = await workshop.spawn(shell(f"{COUNT}; sleep 1000", log=workshop.log, size=1 << 20, files=files))
+        script = f"{COUNT}; read go; echo $go; sleep 1000"
+        monitor = await workshop.spawn(shell(script, log=workshop.log, size=1 << 20, files=files))
         client = attach(monitor)
         await within(monitor.start())
         limit = 2 * (4 << 20)
         eventually(lambda: _size(workshop.log) > limit, "the log to grow")
         assert await client.until(counted[-100:]) == counted
         assert _size(workshop.log) < limit + (1 << 20)
+        await client.send(b"more\n")  # it is rotated before the first line that comes when nobody is behind
+        await client.until(b"more\n")
         if files > 1:
-            assert _logged(workshop.log) == counted
+            assert _logged(workshop.log) == counted + b"more\n"
         monitor.signal(signal.SIGKILL)
         await finish(monitor, client)
 

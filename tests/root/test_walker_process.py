@@ -181,3 +181,10 @@ def test_the_search_uses_the_containers_path(box: Box) -> None:
 def test_the_working_directory_is_made(box: Box) -> None:
     outcome = box.sh("readlink /proc/self/cwd; stat -c '%a %u' .", PROC, late=[step("workdir", "/srv/app/data")])
     assert outcome.out.split() == ["/srv/app/data", "755", "0"]
+
+
+def test_that_of_an_exec_is_found(box: Box) -> None:
+    """Seen to fail where it is made for an exec, too."""
+    outcome = box.sh("true", PROC, late=[step("workdir", "/srv/app", "existing")])
+    assert outcome.failed == ("workdir", "ENOENT") and not (box.upper / "srv").exists()
+    assert box.sh("pwd", PROC, late=[step("workdir", "/bin", "existing")]).out == "/bin\n"
