@@ -55,5 +55,6 @@ def test_anything_else_is_no_record(tmp_path: Path, content: str) -> None:
 
 
 def test_bytes_that_are_no_text(tmp_path: Path) -> None:
+    """Seen to fail where json's own errors are caught and no others."""
     (tmp_path / "exit").write_bytes(GOOD.encode().replace(b"1", b"\xff"))
     assert read_exit_record(tmp_path) is None
