@@ -38,7 +38,7 @@ class Live:
         self.waits = Waits()
         self.watcher: asyncio.Task[None] | None = None
         self.stopping: asyncio.Task[None] | None = None
-        self.letting_go: asyncio.Future[None] | None = None
+        self.letting_go: asyncio.Future[bool] | None = None
         self.restarting = False
         self.backoff = 0.0
         self.probing: asyncio.Task[None] | None = None

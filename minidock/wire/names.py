@@ -65,8 +65,9 @@ def nearest(word: str, known: Iterable[str]) -> str:
     """A hint for a word that is none of the known ones; empty if nothing is like it."""
     import difflib
 
-    close = difflib.get_close_matches(word, list(known), 1)
-    return f"did you mean {close[0]}?" if close else ""
+    bare = {name.lstrip("-"): name for name in known}  # or any two flags would be alike
+    close = difflib.get_close_matches(word.lstrip("-"), list(bare), 1)
+    return f"did you mean {bare[close[0]]}?" if close else ""
 
 
 def random_name() -> str:

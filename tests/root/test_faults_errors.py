@@ -223,7 +223,8 @@ def test_a_full_disk(daemons: Session, figure: Figure) -> None:
     """Create, start, load and the log: an error that says so, nothing half-made, and all works again with room. `rm`
     works even then, with another container's log taking all room that it makes.
 
-    Seen to fail where a stop by hand, or the deletion of a row, that can't be put on record is an error.
+    Seen to fail where a stop by hand, or the deletion of a row, that can't be put on record is an error, and where the
+    lease of a container that was removed then is nobody's business.
     """
     daemon = Daemon(daemons)
     try:
@@ -255,6 +256,7 @@ def test_a_full_disk(daemons: Session, figure: Figure) -> None:
         with open(f"{root}/containers/{logger}/{logger}-json.log") as log:
             assert all(json.loads(line)["log"] for line in log)
         clear(api)
+        assert daemon.cli.ok("doctor", "--leaks") == "nothing is left behind"
         figure("disk full in create, load, log, database", "said so; works again with room", "all four")
     finally:
         daemon.close()
