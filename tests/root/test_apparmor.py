@@ -110,13 +110,13 @@ def test_signals_stay_among_containers(minidock: Cli) -> None:
         script = f"sleep 9 & kill -0 $! && echo own; kill -0 {bystander.pid} && echo host"
         result = minidock(*RUN, "--pid", "host", "busybox", "sh", "-c", script)
         bystander.kill()
-    assert result.out == "own" and "denied" in result.err
+    assert result.out == "own\n" and "denied" in result.err
 
 
 def test_a_profile_of_the_host(minidock: Cli, other: str) -> None:
     script = "cat /proc/self/attr/current; echo >/tmp/open; echo >/tmp/secret"
     result = minidock(*RUN, *own(other), "busybox", "sh", "-c", script)
-    assert result.out == f"{other} (enforce)" and result.err.count("denied") == 1
+    assert result.out == f"{other} (enforce)\n" and result.err.count("denied") == 1
     assert "/tmp/secret" in result.err
 
 
