@@ -171,7 +171,7 @@ def test_ipvlan_neighbours_share_the_parent_s_mac(daemon: Daemon, router: Netns)
     minidock.ok("network", "create", "-d", "ipvlan", *SUBNET, "-o", "parent=lan0", "lan")
     for name in ("aa", "bb"):
         start(minidock, name, "--network", "lan")
-    parent = daemon.netns.run("cat", "/sys/class/net/lan0/address").strip()
+    parent = json.loads(daemon.netns.run("ip", "-j", "link", "show", "lan0"))[0]["address"]
     assert minidock.ok("exec", "aa", "cat", "/sys/class/net/eth0/address") == parent
     for target in (ROUTER, FAR, "bb"):
         assert reaches(minidock, "aa", target), target
