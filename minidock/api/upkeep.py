@@ -42,7 +42,7 @@ async def prune_containers(engine: Engine, request: Request) -> Answer:
 
 
 async def prune_builds(engine: Engine, request: Request) -> Answer:
-    """POST /build/prune: there is no build cache, so there is nothing to prune; ``docker system prune`` asks for it."""
+    """POST /build/prune: nothing but images is kept of a build; ``docker system prune`` asks for it."""
     request.filters(*_BUILD_FILTERS)
     return json_answer({"CachesDeleted": None, "SpaceReclaimed": 0})
 

@@ -35,23 +35,15 @@ def words() -> Any:
 
 
 @functools.cache
-def _fields(cls: Hashable) -> tuple[tuple[str, str, Any], ...]:
-    """(attribute, JSON key, type) of each field."""
+def _fields(cls: Hashable) -> tuple[tuple[str, str, Any, bool], ...]:
+    """(attribute, JSON key, type, whether it is ``words()``) of each field."""
     assert isinstance(cls, type) and dataclasses.is_dataclass(cls)
     hints = typing.get_type_hints(cls)
     found = []
     for field in dataclasses.fields(cls):
         name = field.metadata.get("json") or "".join(part.capitalize() for part in field.name.split("_"))
-        found.append((field.name, name, hints[field.name]))
+        found.append((field.name, name, hints[field.name], "bare" in field.metadata))
     return tuple(found)
-
-
-@functools.cache
-def _bare(cls: Hashable) -> frozenset[str]:
-    """The JSON keys of its fields that are ``words()``."""
-    assert isinstance(cls, type) and dataclasses.is_dataclass(cls)
-    bare = {field.name for field in dataclasses.fields(cls) if "bare" in field.metadata}
-    return frozenset(name for attribute, name, _ in _fields(cls) if attribute in bare)
 
 
 def decode(cls: type[T], value: Any, where: str = "") -> T:
@@ -60,9 +52,9 @@ def decode(cls: type[T], value: Any, where: str = "") -> T:
     if not isinstance(value, dict):
         raise InvalidArgument(f"invalid {where or 'body'}: want an object, got {_kind(value)}")
     given = {}
-    for attribute, name, hint in _fields(cast(Hashable, cls)):
+    for attribute, name, hint, bare in _fields(cast(Hashable, cls)):
         if (item := value.get(name)) is not None:
-            if isinstance(item, str) and name in _bare(cast(Hashable, cls)):
+            if bare and isinstance(item, str):
                 item = [item]
             given[attribute] = _value(hint, item, f"{where}.{name}" if where else name)
     return cls(**given)
@@ -148,7 +140,7 @@ def encode(value: Any) -> Any:
     if value is None or type(value) in _NAMES:
         return value
     if dataclasses.is_dataclass(value):
-        return {name: encode(getattr(value, attribute)) for attribute, name, _ in _fields(cast(Hashable, type(value)))}
+        return {name: encode(getattr(value, attribute)) for attribute, name, *_ in _fields(cast(Hashable, type(value)))}
     if isinstance(value, tuple):
         return [encode(element) for element in value]
     if isinstance(value, dict):
