@@ -1,4 +1,4 @@
-"""Images on their way out: save, push; commit; and their registries: login, search.
+"""Images on their way out: save, push; commit; and their registries: login, inspect there, search.
 
 Read next: images.py, for what comes in.
 """
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 from minidock.api.auth import Entry, registry_auth
 from minidock.api.images import joined, report
 from minidock.api.progress import Progress
+from minidock.api.render import image as render
 from minidock.api.request import Request
 from minidock.api.response import Answer, json_answer
 from minidock.engine.codec import decode
@@ -74,6 +75,12 @@ async def login(engine: Engine, request: Request) -> Answer:
         raise InvalidArgument("invalid credentials: username and password are both needed")
     given = await engine.distribution.login(entry.server_address, entry.auth)
     return json_answer({"Status": "Login Succeeded", "IdentityToken": given})
+
+
+async def inspect(engine: Engine, request: Request) -> Answer:
+    """GET /distribution/{name}/json"""
+    credentials = registry_auth(request.header(b"x-registry-auth"))
+    return json_answer(render.at_registry(await engine.distribution.inspect(request.name, credentials)))
 
 
 async def search(engine: Engine, request: Request) -> Answer:

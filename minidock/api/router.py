@@ -112,6 +112,7 @@ ROUTES: tuple[Route, ...] = (
     Route("POST", "/images/{image*}/push", distribution.push),
     Route("DELETE", "/images/{image*}", images.remove),
     Route("POST", "/images/prune", upkeep.prune_images),
+    Route("GET", "/distribution/{image*}/json", distribution.inspect),
     Route("POST", "/build", build.build),
     Route("POST", "/build/prune", upkeep.prune_builds),
     Route("POST", "/session", build.no_buildkit),

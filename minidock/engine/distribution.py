@@ -1,4 +1,4 @@
-"""Images and their registries: push, all tags of a repository, search, login; and save, which makes an archive.
+"""Images and their registries: push, all tags of a repository, inspect there, search, login; and save, an archive.
 
 Each verb finds the images at once, so that a wrong name is an error before anything is sent, and works in threads.
 Read next: image/save.py, image/push.py, image/search.py.
@@ -9,10 +9,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Generator, Sequence
 from functools import partial
+from typing import TYPE_CHECKING
 
 from minidock.engine.parts import Parts
 from minidock.image.model import Auth, Found, Image
 from minidock.image.progress import Progress
+
+if TYPE_CHECKING:
+    from minidock.image.inspection import AtRegistry
 
 
 class Distribution:
@@ -47,6 +51,10 @@ class Distribution:
         """To its registry; ``progress`` is called from other threads."""
         await self._parts.slowly(lambda: self._images.push(reference, auth, progress))
         self._events.publish("image", "push", reference, {"name": reference})
+
+    async def inspect(self, reference: str, auth: Auth | None) -> AtRegistry:
+        """What a name stands for at its registry. Raises Unauthorized, Forbidden, NotFound, ServerError."""
+        return await self._parts.slowly(lambda: self._images.inspect_at_registry(reference, auth))
 
     async def search(self, term: str, limit: int, auth: Auth | None, fits: Callable[[Found], bool]) -> list[Found]:
         """What a registry finds for a term, and of that what fits. Raises InvalidArgument, ServerError."""

@@ -126,7 +126,7 @@ class Archive:
             raise InvalidArgument("read index.json: not an index")
         named: dict[manifest.Descriptor, list[reference.Reference]] = {}
         for entry in entries:
-            if entry.system != "unknown":  # attestations of a build
+            if entry.platform.os != "unknown":  # attestations of a build
                 named.setdefault(entry.descriptor, []).extend(_names(entry.annotations))
         return [self._oci_image(descriptor, tuple(names)) for descriptor, names in named.items()]
 

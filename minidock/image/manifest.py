@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from minidock.image import digest as digests
 from minidock.image.jsonio import Fields, parse_object
+from minidock.image.model import ImagePlatform
 from minidock.wire.errors import InvalidArgument, NotFound, NotImplemented
 
 MAX_MANIFEST = 4 << 20
@@ -67,9 +68,7 @@ class IndexEntry:
     """One line of an index: an image (or index) with what it is for, and the names that an archive gives it."""
 
     descriptor: Descriptor
-    system: str
-    architecture: str
-    variant: str
+    platform: ImagePlatform
     annotations: dict[str, str]
 
 
@@ -112,13 +111,17 @@ def _manifest(fields: Fields) -> Manifest:
 
 def _entry(item: object) -> IndexEntry:
     fields = Fields(item, "index: manifest")
-    platform = fields.inner("platform")
-    return IndexEntry(
-        _descriptor(fields),
-        platform.text("os"),
-        platform.text("architecture"),
-        platform.text("variant"),
-        fields.labels("annotations"),
+    return IndexEntry(_descriptor(fields), platform_of(fields.inner("platform")), fields.labels("annotations"))
+
+
+def platform_of(fields: Fields) -> ImagePlatform:
+    """What an index's line, or an image config, is for: both call the fields the same."""
+    return ImagePlatform(
+        fields.text("os"),
+        fields.text("architecture"),
+        fields.text("variant"),
+        fields.text("os.version"),
+        fields.texts("os.features"),
     )
 
 
@@ -138,11 +141,11 @@ def choose(entries: Sequence[IndexEntry], platform: Platform) -> IndexEntry:
     fitting = [
         entry
         for entry in entries
-        if entry.system in ("linux", "") and entry.architecture in (platform.architecture, "")
+        if entry.platform.os in ("linux", "") and entry.platform.architecture in (platform.architecture, "")
     ]
     for variant in platform.variants:
         for entry in fitting:
-            if entry.variant == variant:
+            if entry.platform.variant == variant:
                 return entry
     if fitting and len(platform.variants) == 1:
         return fitting[0]

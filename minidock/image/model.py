@@ -62,6 +62,17 @@ class Image:
 
 
 @dataclass(frozen=True)
+class ImagePlatform:
+    """What an image is for, as its config or its line of an index says; empty where that says nothing."""
+
+    os: str = ""
+    architecture: str = ""
+    variant: str = ""
+    os_version: str = ""
+    os_features: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Removed:
     """One line of what `rmi` did: a name taken away, or an image or layer deleted."""
 

@@ -91,6 +91,20 @@ def is_insecure(domain: str, config: RegistryConfig) -> bool:
     return any(address.version == network.version and address in network for network in networks)
 
 
+class Denied(NotFound):
+    """The registry does not let us in, which it says of repositories that are not there, too.
+
+    ``said``: its words. ``known``: it knows who asks (403); otherwise it does not (401).
+    """
+
+    def __init__(self, ref: Reference, said: str, known: bool) -> None:
+        super().__init__(
+            f"pull access denied for {ref.familiar_name}, repository does not exist or may require "
+            f"'docker login': {said}"
+        )
+        self.said, self.known = said, known
+
+
 class Repository:
     """One repository of a registry, by one endpoint. Its methods may be called from several threads."""
 
@@ -258,10 +272,7 @@ class Repository:
         if path.startswith("blobs/") and response.status != 401:
             raise ServerError(f"registry {self._host}: {said} (asked for {path})")
         if response.status in (401, 403) or code in ("DENIED", "UNAUTHORIZED"):
-            raise NotFound(
-                f"pull access denied for {self._ref.familiar_name}, repository does not exist or may require "
-                f"'docker login': {said}"
-            )
+            raise Denied(self._ref, said, response.status == 403 or code == "DENIED")
         if response.status == 404 and code == "NAME_UNKNOWN":
             raise NotFound(f"repository {self._ref.familiar_name} not found: {said}")
         if response.status == 404:

@@ -5,7 +5,8 @@
     pull                         pull.py, registry.py
     load import_rootfs commit    archive.py, imports.py, commit.py
     add_step find_step           commit.py: what a build's steps make
-    save push login search       package.py, save.py, push.py, upload.py, login.py, search.py
+    save push                    package.py, save.py, push.py, upload.py
+    login search inspect_at_…    login.py, search.py, inspection.py
     lowers layers_dir            layers.py, unpack.py
 
 An image exists from the moment its row is committed, which is after all its layers are in place; whatever a crash
@@ -35,6 +36,7 @@ from minidock.wire.errors import InvalidArgument, NotFound
 from minidock.wire.names import short_id
 
 if TYPE_CHECKING:
+    from minidock.image.inspection import AtRegistry
     from minidock.image.pull import Puller
     from minidock.image.push import Pusher
 
@@ -298,6 +300,12 @@ class ImageStore:
         from minidock.image import http, login
 
         return login.check(server, auth, self._registries, http.Timing())
+
+    def inspect_at_registry(self, ref: str, auth: Auth | None) -> AtRegistry:
+        """What a name stands for at its registry. Raises Unauthorized, Forbidden, NotFound, ServerError."""
+        from minidock.image import http, inspection
+
+        return inspection.inspect(reference.parse(ref).with_default_tag(), self._registries, auth, http.Timing())
 
     def search(self, term: str, limit: int, auth: Auth | None) -> builtins.list[Found]:
         """Repositories that a registry finds for a term."""

@@ -524,7 +524,7 @@ def chosen(platform: Platform, *entries: dict[str, object]) -> str:
     found = manifest.parse(json.dumps({"schemaVersion": 2, "manifests": entries}).encode(), INDEX)
     assert isinstance(found, tuple)
     choice = manifest.choose(found, platform)
-    return f"{choice.architecture}/{choice.variant}"
+    return f"{choice.platform.architecture}/{choice.platform.variant}"
 
 
 AMD, ARM64, ARM7 = Platform("amd64", ("",)), Platform("arm64", ("v8", "")), Platform("arm", ("v7", "v6", "v5", ""))

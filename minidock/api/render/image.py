@@ -1,4 +1,4 @@
-"""Images as JSON: the row of a list, inspect, history, and what a removal did.
+"""Images as JSON: the row of a list, inspect, here and at a registry, history, and what a removal did.
 
 An image's Config has all the keys of a container's, because clients index them; what minidock doesn't keep of an image
 (its parent, Docker's version) is empty.
@@ -7,10 +7,13 @@ An image's Config has all the keys of a container's, because clients index them;
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from minidock.image.model import History, Image, ImageConfig, Removed
+from minidock.image.model import History, Image, ImageConfig, ImagePlatform, Removed
 from minidock.wire import times
+
+if TYPE_CHECKING:
+    from minidock.image.inspection import AtRegistry
 
 
 def created(text: str) -> int:
@@ -131,6 +134,21 @@ def _step(entry: History, size: int) -> dict[str, Any]:
 def _row(by: str, at: int, comment: str, size: int) -> dict[str, Any]:
     """Steps of an image that came from elsewhere have no image of their own here, and Docker has a word for that."""
     return {"Comment": comment, "Created": at, "CreatedBy": by, "Id": "<missing>", "Size": size, "Tags": None}
+
+
+def at_registry(found: AtRegistry) -> dict[str, Any]:
+    """GET /distribution/{name}/json"""
+    one = found.descriptor
+    return {
+        "Descriptor": {"mediaType": one.media_type, "digest": one.digest, "size": one.size},
+        "Platforms": [_platform(platform) for platform in found.platforms],
+    }
+
+
+def _platform(one: ImagePlatform) -> dict[str, Any]:
+    value: dict[str, Any] = {"architecture": one.architecture, "os": one.os}
+    more = {"os.version": one.os_version, "os.features": list(one.os_features), "variant": one.variant}
+    return value | {key: text for key, text in more.items() if text}
 
 
 def removed(rows: Sequence[Removed]) -> list[dict[str, str]]:
