@@ -12,14 +12,13 @@ from __future__ import annotations
 
 import asyncio
 import os
-import select
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
 from minidock.engine.config import HostConfig
 from minidock.engine.containers import Containers
 from minidock.engine.model import Container
-from minidock.linux import userns
+from minidock.linux import poll, userns
 from minidock.linux.idmap import IdMap
 from minidock.wire.errors import Conflict, InvalidArgument
 
@@ -93,7 +92,7 @@ def _of_another(containers: Containers, ident: str, fds: AsyncExitStack) -> User
         ids = userns.of(other.state.pid)
     except FileNotFoundError:
         return None
-    if select.select([containers.live(other).running().pidfd], [], [], 0)[0]:  # ended: its number may be another's
+    if poll.ready(containers.live(other).running().pidfd, poll.READABLE):  # ended: its number may be another's
         return None
     if ids is None:
         raise Conflict(

@@ -14,7 +14,6 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import os
-import select
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager, suppress
 from functools import partial
@@ -23,7 +22,7 @@ from typing import Any, TypeVar
 from minidock.engine import bundle
 from minidock.engine.model import Container, Status
 from minidock.engine.parts import Parts
-from minidock.linux import shim, userns
+from minidock.linux import poll, shim, userns
 from minidock.linux.idmap import IdMap
 from minidock.linux.pool import pool
 from minidock.wire.errors import Conflict, Error, Unavailable
@@ -206,7 +205,7 @@ def running_root(container: Container, pidfd: int) -> int:
         fd = os.open(f"/proc/{container.state.pid}/root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     except OSError:
         fd = -1
-    if fd < 0 or pidfd < 0 or select.select([pidfd], [], [], 0)[0]:  # readable: it has ended, its number is free
+    if fd < 0 or pidfd < 0 or poll.ready(pidfd, poll.READABLE):  # it has ended, its number is free
         if fd >= 0:
             os.close(fd)
         raise _ended(container)

@@ -13,7 +13,6 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
-import select
 import signal as signals
 import socket
 import struct
@@ -23,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from minidock.linux import shim
+from minidock.linux import poll, shim
 from minidock.runtime import control
 from minidock.runtime.control import AttachFlag, Kind, Message
 from minidock.runtime.exit_record import Exit, lost, read_exit_record
@@ -221,7 +220,7 @@ class Monitor:
             try:
                 control.send(self._sock, kind, a, b, data, fds)
             except BlockingIOError:
-                if not select.select((), (self._sock,), (), _PATIENCE)[1]:
+                if not poll.ready(self._sock.fileno(), poll.WRITABLE, _PATIENCE):
                     raise Unavailable(f"the monitor of {self.ident[:12]} does not take messages") from None
                 control.send(self._sock, kind, a, b, data, fds)
 

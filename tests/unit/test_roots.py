@@ -6,6 +6,10 @@ What they do to the files: root/test_cp.py, root/test_diff_export.py.
 from __future__ import annotations
 
 import asyncio
+import fcntl
+import os
+import resource
+import subprocess
 import threading
 from collections.abc import Awaitable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -14,8 +18,11 @@ from typing import Any
 import pytest
 
 from minidock.engine import roots
+from minidock.engine.config import Config, HostConfig
+from minidock.engine.model import Container, Definition, State
 from minidock.engine.roots import Root
-from minidock.wire.errors import Unavailable
+from minidock.linux import poll
+from minidock.wire.errors import Conflict, Unavailable
 
 
 class FakeHold:
@@ -97,3 +104,28 @@ def test_who_is_given_up_waits_no_longer() -> None:
             assert await soon(root.work(lambda: "next")) == "next"
 
     asyncio.run(scenario())
+
+
+def test_a_process_with_a_high_descriptor_is_entered() -> None:
+    """A daemon of many containers and clients has more than a thousand; of a process that has ended there is no root.
+
+    Seen to fail where select() looks at the descriptor: it has room for 1024, and each exec, probe and cp failed.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 4096), hard))
+    child = subprocess.Popen(["sleep", "1000"])
+    pidfd = os.pidfd_open(child.pid)
+    high = fcntl.fcntl(pidfd, fcntl.F_DUPFD_CLOEXEC, 2000)
+    container = Container("c" * 64, "some", 0, Definition("sha256:0", Config(), HostConfig()), State(pid=child.pid))
+    try:
+        os.close(roots.running_root(container, high))
+        child.kill()
+        assert poll.ready(high, poll.READABLE, 10)
+        with pytest.raises(Conflict, match="has just ended"):
+            roots.running_root(container, high)
+    finally:
+        child.kill()
+        child.wait()
+        os.close(pidfd)
+        os.close(high)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
