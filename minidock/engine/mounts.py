@@ -44,8 +44,8 @@ MOST = 512
 
 def resolve(config: Config, host: HostConfig) -> tuple[MountPoint, ...]:
     """All binds and volumes of a container, sorted so that parents come before children. Volume sources are empty."""
-    if (asked := len(host.binds or ()) + len(host.mounts or ()) + len(config.volumes or {})) > MOST:
-        raise InvalidArgument(f"too many mounts: {asked}, a container can have {MOST}")
+    asked = (host.binds, host.mounts, host.tmpfs, host.volumes_from, config.volumes)
+    _check_count(sum(len(some or ()) for some in asked))
     points = [_from_bind(text) for text in host.binds or ()]
     points += [_from_mount(mount) for mount in host.mounts or () if mount.type != "tmpfs"]
     _refuse_duplicates([*(p.destination for p in points), *(path for path, _ in _tmpfs(host))])
@@ -56,6 +56,11 @@ def resolve(config: Config, host: HostConfig) -> tuple[MountPoint, ...]:
             points.append(MountPoint("volume", "", destination, driver="local"))
             taken.add(destination)
     return tuple(sorted(points, key=lambda point: point.destination.count("/")))
+
+
+def _check_count(count: int) -> None:
+    if count > MOST:
+        raise InvalidArgument(f"too many mounts: {count}, a container can have {MOST}")
 
 
 def _refuse_duplicates(destinations: list[str]) -> None:
@@ -171,6 +176,7 @@ def inherit(own: tuple[MountPoint, ...], names: tuple[str, ...], containers: Con
             found[point.destination] = dataclasses.replace(point, rw=point.rw and mode != "ro", no_copy=True)
     anonymous = {point.destination: point for point in own}
     points = {**anonymous, **found, **taken}
+    _check_count(len(points))
     return tuple(sorted(points.values(), key=lambda point: point.destination.count("/")))
 
 

@@ -29,6 +29,7 @@ def body(text: str) -> bytes:
         (body('{"a\\u0000": "b"}'), "NUL"),
         (body('{"a": "1", "a": "2"}'), "stands twice"),
         (b'{"Image": "a", "Image": "b"}', "stands twice"),
+        (b"{" + b",".join(b'"%x":0' % n for n in [*range(300_000), 299_999]) + b"}", "stands twice"),  # in linear time
         (b'{"Image": "busybox", "StopTimeout": NaN}', "NaN is not a JSON number"),
         (b'{"Image": "busybox", "StopTimeout": -Infinity}', "not a JSON number"),
         (b'{"Image": "busybox", "StopTimeout": 1e999}', "out of range"),

@@ -99,6 +99,14 @@ def test_unknown_tmpfs_options_are_refused(options: str) -> None:
         mounts.tmpfs_mounts(HostConfig(tmpfs={"/a": options}))
 
 
+def test_nobody_can_ask_for_any_number_of_mounts() -> None:
+    """Seen to fail where tmpfs and lenders did not count: each is compared with all others."""
+    many = {f"/v{n}": "" for n in range(mounts.MOST + 1)}
+    for host in (HostConfig(tmpfs=many), HostConfig(binds=tuple(many)), HostConfig(volumes_from=tuple(many))):
+        with pytest.raises(InvalidArgument, match="too many mounts: 513"):
+            mounts.resolve(Config(), host)
+
+
 def test_an_image_can_not_ask_for_any_number_of_volumes() -> None:
     """CVE-2021-21285's kind: a create with 20,000 of them, the variant, kept the daemon from all else for minutes."""
     few, many = ({f"/v{n}": {} for n in range(count)} for count in (mounts.MOST, mounts.MOST + 1))
