@@ -11,7 +11,7 @@ PAGE = (TOP / "docs" / "security.md").read_text()
 
 def test_every_row_names_a_test() -> None:
     rows = re.findall(r"^\| (\d+) \|.*\| ([^|]*) \|$", PAGE, re.MULTILINE)
-    assert [int(number) for number, _ in rows] == list(range(1, 33))
+    assert [int(number) for number, _ in rows] == list(range(1, 34))
     assert [number for number, held in rows if "test_" not in held and "boundary" not in held] == []
 
 

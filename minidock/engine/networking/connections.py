@@ -12,7 +12,7 @@ from typing import Any
 
 from minidock.engine.config import EndpointWish
 from minidock.engine.model import Container, EndpointRecord
-from minidock.engine.networking import links, requests
+from minidock.engine.networking import hosts, links, requests
 from minidock.engine.networking.endpoints import Endpoints
 from minidock.engine.networking.names import named, resolv_conf
 from minidock.engine.networking.networks import Networks
@@ -95,9 +95,9 @@ class Connections:
                 await asyncio.to_thread(self._endpoints.take_interfaces, container, network, kept)
                 await asyncio.to_thread(self._endpoints.release_one, container, network)
                 await asyncio.to_thread(veth.route, live.running().pidfd, self._endpoints.gateways(endpoints))
-                self._drop_host(container, endpoint)
             self._parts.containers.change(container, networks=networks, endpoints=endpoints)
             if endpoint:
+                self._drop_host(container, endpoint)
                 await self._endpoints.resolvers.update(container, list(endpoints), live.running().pidfd)
                 self._write_resolv_conf(container)
                 self._endpoints.publish(container, "disconnect", {network.name: endpoint})
@@ -116,15 +116,12 @@ class Connections:
         return self._parts.settings.container_directory(container.id) / "hosts"
 
     def _add_host(self, container: Container, endpoint: EndpointRecord) -> None:
-        with self._hosts(container).open("a") as file:
-            file.writelines(f"{address}\t{container.config.hostname}\n" for address in endpoint.addresses)
+        new = [f"{address}\t{container.config.hostname}" for address in endpoint.addresses]
+        hosts.edit(self._hosts(container), lambda lines: lines + new)
 
     def _drop_host(self, container: Container, endpoint: EndpointRecord) -> None:
-        """In place: the file is mounted into the container, so it must stay the same one."""
-        path = self._hosts(container)
-        lines = path.read_text(errors="replace").splitlines(keepends=True)
         starts = tuple(f"{address}\t" for address in endpoint.addresses)
-        path.write_text("".join(line for line in lines if not line.startswith(starts)))
+        hosts.edit(self._hosts(container), lambda lines: [line for line in lines if not line.startswith(starts)])
 
 
 def _check_connectable(container: Container, network: NetworkRecord) -> None:

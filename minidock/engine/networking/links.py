@@ -15,11 +15,13 @@ import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from minidock.engine.config import EndpointWish
 from minidock.engine.containers import Containers
 from minidock.engine.model import Container, EndpointRecord
+from minidock.engine.networking.hosts import edit
 from minidock.engine.networking.requests import PREDEFINED
 from minidock.engine.requests import CreateRequest
 from minidock.wire.errors import Error, InvalidArgument, NotFound
@@ -121,11 +123,12 @@ def follow(child: Container, containers: Containers, directory_of: Callable[[str
         aliases = sorted({alias for alias, one in linked(parent, containers) if one is child})
         if not endpoint or not aliases or not parent.state.alive:
             continue
-        path = directory_of(parent.id) / "hosts"
-        lines = path.read_text(errors="replace").splitlines()
-        kept = [line for line in lines if not any(_tells_of(line, alias, child) for alias in aliases)]
-        kept += [f"{address}\t{_names(alias, child)}" for alias in aliases for address in endpoint.addresses]
-        path.write_text("\n".join([*kept, ""]))  # in place: the file is mounted into the container
+        told = [f"{address}\t{_names(alias, child)}" for alias in aliases for address in endpoint.addresses]
+        edit(directory_of(parent.id) / "hosts", partial(_follow, aliases, child, told))
+
+
+def _follow(aliases: Sequence[str], child: Container, told: list[str], lines: list[str]) -> list[str]:
+    return [line for line in lines if not any(_tells_of(line, alias, child) for alias in aliases)] + told
 
 
 def _tells_of(line: str, alias: str, child: Container) -> bool:
