@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from minidock.engine import bundle
+from minidock.engine import bundle, reports
 from minidock.engine.attach import Client
 from minidock.engine.model import Container, Status
 from minidock.engine.networking import links
@@ -105,8 +105,12 @@ class Execs:
         self, container: Container, session: ExecSession, tty: bool, size: tuple[int, ...] | None, hijack: Hijack | None
     ) -> None:
         try:
-            with _telling(hijack, session, tty) as client:
-                await self._start(container, session, tty, size, client)
+            with _telling(hijack, session.request, tty) as client:
+                try:
+                    await self._start(container, session, tty, size, client)
+                except Exception as error:
+                    session.exit_code = error.exit_code if isinstance(error, ExecFailed) else 126
+                    raise
         finally:
             if session.id not in self._monitors:
                 self._ended(session)
@@ -169,7 +173,7 @@ class Execs:
                 try:
                     await monitor.start()
                 except StepFailed as error:
-                    raise _as_failure(error, request.cmd[0]) from None
+                    raise reports.failure(error, request.cmd[0]) from None
                 undo.pop_all()
         session.pid = monitor.pid
         self._monitors[session.id] = monitor
@@ -222,17 +226,12 @@ def _check_running(container: Container) -> None:
         raise Conflict(f"container {container.id} is not running")
 
 
-def _as_failure(error: StepFailed, command: str) -> Error:
-    return ExecFailed(error.path or command, error.errno) if error.step == "execve" else error
-
-
 @contextmanager
-def _telling(hijack: Hijack | None, session: ExecSession, tty: bool) -> Iterator[Client | None]:
+def _telling(hijack: Hijack | None, request: ExecRequest, tty: bool) -> Iterator[Client | None]:
     """The client's connection, upgraded; an error in the block is written onto it, as Docker does."""
     if hijack is None:
         yield None
         return
-    request = session.request
     sock, early = hijack.upgrade(multiplexed=not tty)
     with sock.dup() as ours:
         client = Client(
@@ -247,7 +246,6 @@ def _telling(hijack: Hijack | None, session: ExecSession, tty: bool) -> Iterator
         try:
             yield client
         except Exception as error:
-            session.exit_code = error.exit_code if isinstance(error, ExecFailed) else 126
             sock.close()
             _tell(ours, error, tty)
             if not isinstance(error, Error | OSError):

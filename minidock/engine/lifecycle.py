@@ -28,7 +28,7 @@ from minidock.runtime.exit_record import Exit, remove_monitor_directory
 from minidock.runtime.monitor import Monitor, StartFailed
 from minidock.runtime.plan import container_plan, encode
 from minidock.wire import times
-from minidock.wire.errors import Conflict, Error, ExecFailed, NotModified, ServerError, StepFailed
+from minidock.wire.errors import Conflict, Error, ExecFailed, NotModified, ServerError
 
 log = logging.getLogger(__name__)
 
@@ -115,7 +115,7 @@ class Lifecycle:
                 results = await monitor.start()
             except StartFailed as error:
                 self.starts.put(container.id, reports.write(directory, plan, error.results))
-                raise _as_exec_failure(error, container.definition.path) from None
+                raise reports.failure(error, container.definition.path) from None
             undo.push_async_callback(self._kill_and_wait, container.id, monitor)
             self._running(container, live, monitor, joined.endpoints)
             self.starts.put(container.id, reports.write(directory, plan, results))
@@ -332,10 +332,3 @@ class Lifecycle:
         for condition in ("not-running", "next-exit", "removed"):
             live.waits.fire(condition, result)
         await asyncio.to_thread(parts.images.release, parts.containers.users_of)
-
-
-def _as_exec_failure(error: StepFailed, command: str) -> Error:
-    """A failed execve is about the command that the user gave, any other step about the machine."""
-    if error.step == "execve":
-        return ExecFailed(error.path or command, error.errno)
-    return error

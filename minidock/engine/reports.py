@@ -14,7 +14,7 @@ from pathlib import Path
 from minidock.engine.requests import StepReport
 from minidock.runtime.monitor import StepResult
 from minidock.runtime.plan import Plan, show
-from minidock.wire.errors import Conflict
+from minidock.wire.errors import Conflict, Error, ExecFailed, StepFailed
 
 log = logging.getLogger(__name__)
 _FILE = "plan.json"
@@ -33,6 +33,11 @@ def describe(plan: Plan, results: Sequence[StepResult] = ()) -> tuple[StepReport
         )
         for step, outcome in zip(plan, outcomes, strict=True)
     )
+
+
+def failure(error: StepFailed, command: str) -> Error:
+    """For the client: a failed execve is about the command that the user gave, any other step about the machine."""
+    return ExecFailed(error.path or command, error.errno) if error.step == "execve" else error
 
 
 def write(directory: Path, plan: Plan, results: Sequence[StepResult]) -> tuple[StepReport, ...]:

@@ -82,7 +82,7 @@ class ExecRequest:
 
 @dataclass
 class ExecSession:
-    """An exec, from create until its container goes. ``exit_code`` is None until it has ended."""
+    """An exec, from create until some minutes after its end. ``exit_code`` is None until it has ended."""
 
     id: str
     container: str

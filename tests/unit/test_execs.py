@@ -30,7 +30,7 @@ def sessions() -> Execs:
 def test_a_session_whose_command_is_not_found_does_not_run(monkeypatch: pytest.MonkeyPatch) -> None:
     """Its client hears why on the connection that it was given; inspect, and `doctor --leaks`, that nothing runs.
 
-    Seen to fail where a session that had a client ran for ever.
+    Seen to fail where a session that had a client ran for ever, and where one without a client had no exit code.
     """
 
     async def refuse(*_: object) -> None:
@@ -48,6 +48,12 @@ def test_a_session_whose_command_is_not_found_does_not_run(monkeypatch: pytest.M
         assert (session.exit_code, session.running, execs.running(), execs.of(ONE)) == (127, False, set(), [])
         with pytest.raises(Conflict, match="has already run"):
             await execs.start(ident, False, None, None)
+        detached = execs.create(ONE, ExecRequest(("nosuch",)))
+        with pytest.raises(ExecFailed):
+            await execs.start(detached, False, None, None)
+        with pytest.raises(Conflict, match="has already run"):
+            await execs.start(detached, False, None, None)
+        assert execs.get(detached).exit_code == 127
 
     asyncio.run(scenario())
 
