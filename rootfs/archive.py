@@ -22,6 +22,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 _OCI = "application/vnd.oci.image"
+ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}  # uname's machine → the name that images have
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,6 @@ from rootfs.archive import Entry, directory, symlink
 
 TAGS = ("busybox:latest",)
 CANDIDATES = (Path("/bin/busybox"), Path("/usr/bin/busybox"))
-ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 DIRECTORIES = {"dev": 0o755, "etc": 0o755, "home": 0o755, "proc": 0o755, "root": 0o700, "sys": 0o755, "tmp": 0o1777}
 ETC = {
     "etc/passwd": "root:x:0:0:root:/root:/bin/sh\ndaemon:x:1:1:daemon:/usr/sbin:/bin/false\n"
@@ -57,7 +56,7 @@ def build(output: Path, chosen: Path | None) -> str:
     mtime = int(busybox.stat().st_mtime)
     machine = platform.machine()
     layer = archive.layer_tar(busybox_entries(busybox, mtime))
-    config = archive.image_config(layer, ARCHITECTURES.get(machine, machine), mtime, "busybox-static")
+    config = archive.image_config(layer, archive.ARCHITECTURES.get(machine, machine), mtime, "busybox-static")
     return archive.write_image(output, layer, config, TAGS, mtime)
 
 

@@ -35,7 +35,7 @@ from minidock.engine.networking.networks import Networks
 from minidock.engine.parts import Parts
 from minidock.engine.requests import CreateRequest
 from minidock.engine.volumes import Volumes
-from minidock.image.manifest import fits, host_platform
+from minidock.image.manifest import fits, host_platform, runs_here
 from minidock.image.model import Image, ImageConfig
 from minidock.image.store import ImageStore
 from minidock.wire import names, signals, times, units
@@ -55,7 +55,7 @@ def settled(
     parent = found.host.cgroup_parent or parts.settings.cgroup_parent
     found = dataclasses.replace(found, host=dataclasses.replace(found.host, cgroup_parent=parent))
     remap.check(found.host, parts.settings.remap)
-    return found, warnings(parts.cgroups, request.host, found)
+    return found, [*_other_machine(request, image), *warnings(parts.cgroups, request.host, found)]
 
 
 def image_of(images: ImageStore, request: CreateRequest) -> Image:
@@ -68,6 +68,15 @@ def image_of(images: ImageStore, request: CreateRequest) -> Image:
             f"wanted {request.platform}, actual: linux/{actual}"
         )
     return found
+
+
+def _other_machine(request: CreateRequest, image: Image) -> list[str]:
+    """A warning where the image is for other processors and nobody asked for them: its programs may not start."""
+    if request.platform or not image.architecture or runs_here(image.architecture):
+        return []
+    its = "/".join(filter(None, (image.os, image.architecture, image.variant)))
+    told = f"The requested image's platform ({its}) does not match the detected host platform ({host_platform()})"
+    return [f"{told} and no specific platform was requested"]
 
 
 def definition(request: CreateRequest, image: Image, ident: str) -> Definition:

@@ -27,6 +27,7 @@ CONFIGS = (_DOCKER + "container.image.v1+json", _OCI + "config.v1+json")
 ACCEPT = ", ".join(MANIFESTS + INDEXES)
 
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm", "armv6l": "arm", "i686": "386"}
+_ALSO_RUNS = {"amd64": ("386",), "arm64": ("arm",)}
 _VARIANTS = {"arm64": ("v8", ""), "armv7l": ("v7", "v6", "v5", ""), "armv6l": ("v6", "v5", "")}
 
 
@@ -84,6 +85,12 @@ def fits(platform: str, architecture: str) -> bool:
     system, _, rest = platform.lower().partition("/")
     wanted = (rest if system == "linux" else platform.lower()).split("/")[0]
     return not wanted or _ARCHITECTURES.get(wanted, wanted) == architecture
+
+
+def runs_here(architecture: str) -> bool:
+    """Whether this machine's processors as a rule run such programs (a user may have taught the kernel more)."""
+    host = host_platform().architecture
+    return architecture in (host, *_ALSO_RUNS.get(host, ()))
 
 
 def parse(data: bytes, media_type: str = "") -> Manifest | tuple[IndexEntry, ...]:

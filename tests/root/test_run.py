@@ -5,6 +5,7 @@ Real Alpine, real kernel, the real client. The leak ledger (conftest.py) stands 
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -15,6 +16,7 @@ import pytest
 
 from tests.support.cli import Cli
 from tests.support.daemon import Daemon
+from tests.support.images import docker_archive, file, image_config, tar
 from tests.support.wait import eventually
 
 pytestmark = [pytest.mark.overlay, pytest.mark.bridge]
@@ -311,6 +313,23 @@ def test_an_image_for_another_machine_is_not_run(minidock: Cli, docker_cli: Cli)
         refused = client("create", "--pull", "never", "--platform", "linux/s390x", "busybox", "true")
         assert refused.code == 1 and "was found but does not match the specified platform" in refused.err
     assert minidock.ok("run", "--rm", "--platform", "linux", "busybox", "echo", "here") == "here"
+
+
+def test_an_image_of_another_machine_that_nobody_asked_for_is_told_of(
+    minidock: Cli, docker_cli: Cli, tmp_path: Path
+) -> None:
+    layer = tar(file("other"))
+    config = json.loads(image_config([layer], Cmd=["/other"])) | {"architecture": "s390x", "variant": "z13"}
+    (tmp_path / "other.tar").write_bytes(docker_archive([layer], ["other:1"], json.dumps(config).encode()))
+    minidock.ok("load", "-q", "-i", str(tmp_path / "other.tar"))
+    told = "WARNING: The requested image's platform (linux/s390x/z13) does not match the detected host platform (linux/"
+    for client in (minidock, docker_cli):
+        created = client("create", "--name", "other", "other:1")
+        assert created.code == 0 and told in created.err
+        wanted = client("create", "--platform", "linux/s390x", "--name", "wanted", "other:1")
+        assert (wanted.code, wanted.err) == (0, "")
+        minidock.ok("rm", "other", "wanted")
+    minidock.ok("rmi", "other:1")
 
 
 def test_cidfile(minidock: Cli, tmp_path: Path) -> None:
