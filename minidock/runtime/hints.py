@@ -11,7 +11,7 @@ import errno
 _HINTS: dict[tuple[str, int], str] = {
     ("overlay", errno.EINVAL): "the data root's file system can't carry an overlay (is it one itself?): give another "
     "--data-root, such as one on ext4 or xfs; minidock doctor tries it",
-    ("private", errno.EINVAL): "the daemon is in a chroot whose root is no mount: bind that onto itself first",
+    ("private", errno.EINVAL): "the daemon is in a chroot, where containers are not closed: use pivot_root(8)",
     ("overlay", errno.ENODEV): "this kernel has no overlayfs: modprobe overlay",
     ("clone3", errno.ENOSPC): "too many namespaces: raise the limits in /proc/sys/user/",
     ("clone3", errno.EINVAL): "the kernel lacks a namespace that was asked for; minidock doctor says which",
