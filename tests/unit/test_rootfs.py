@@ -1,4 +1,4 @@
-"""rootfs/alpine.py: which disk it reads on which machine. What is in the images, the root tests see when they run them."""
+"""rootfs/alpine.py: which disk it reads on which machine. What is in the images, the root tests see on running them."""
 
 from __future__ import annotations
 
