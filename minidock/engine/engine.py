@@ -18,6 +18,7 @@ from minidock.engine import bundle, copyup, create, info, leftovers, logs, mount
 from minidock.engine.archives import Archives
 from minidock.engine.attach import Client
 from minidock.engine.building.builds import Builds
+from minidock.engine.cancellation import to_its_end
 from minidock.engine.commits import Commits
 from minidock.engine.distribution import Distribution
 from minidock.engine.execs import Execs
@@ -137,7 +138,7 @@ class Engine:
         definition = replace(definition, mounts=inherited)
         container = create.write(parts.containers, parts.volumes, directory, ident, name, definition)
         try:
-            await asyncio.to_thread(copyup.fill, parts.images, image, container)
+            await to_its_end(asyncio.to_thread(copyup.fill, parts.images, image, container))
         except BaseException:
             await self._lifecycle.remove(container, force=False, volumes=True)
             raise

@@ -14,6 +14,7 @@ from typing import TypeVar
 
 from minidock.cgroup.tree import CgroupTree
 from minidock.db import Database
+from minidock.engine.cancellation import to_its_end
 from minidock.engine.containers import Containers
 from minidock.engine.events import Events
 from minidock.engine.networking.ports import Ports
@@ -53,13 +54,8 @@ class Parts:
         return await asyncio.get_running_loop().run_in_executor(self.slow_threads, function)
 
     async def wholly(self, function: Callable[[], T]) -> T:
-        """The same, to its end: a caller who is cancelled waits for the thread, because he is about to clean up."""
-        task = asyncio.ensure_future(self.slowly(function))
-        try:
-            return await asyncio.shield(task)
-        except asyncio.CancelledError:
-            await asyncio.wait([task])
-            raise
+        """The same, to its end (cancellation.py)."""
+        return await to_its_end(self.slowly(function))
 
     def the_bridge(self) -> Bridge:
         """The default network. Raises Unavailable with the reason where there is none."""

@@ -16,10 +16,10 @@ import concurrent.futures
 import os
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager, suppress
-from functools import partial
 from typing import Any, TypeVar
 
 from minidock.engine import bundle
+from minidock.engine.cancellation import to_its_end
 from minidock.engine.model import Container, Status
 from minidock.engine.parts import Parts
 from minidock.linux import poll, shim, userns
@@ -111,7 +111,7 @@ class Hold:
             try:
                 if container.state.status is Status.RUNNING:
                     with suppress(Error, OSError):  # it has just ended
-                        await self._parts.wholly(partial(self._parts.cgroups.freeze, container.id))
+                        await to_its_end(asyncio.to_thread(self._parts.cgroups.freeze, container.id))
             except asyncio.CancelledError:
                 await self._let_go()
                 raise

@@ -9,7 +9,8 @@ import asyncio
 import sqlite3
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import aclosing, asynccontextmanager, closing
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, aclosing, asynccontextmanager, closing
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -21,8 +22,11 @@ from minidock.build.instructions import parse_text
 from minidock.build.settings import Metadata
 from minidock.cgroup.limits import Limits
 from minidock.db import Database
-from minidock.engine import logs, restore
+from minidock.engine import copyup, create, logs, restore
 from minidock.engine.building.builds import Builds
+from minidock.engine.building.files import Files
+from minidock.engine.building.request import BuildRequest
+from minidock.engine.building.run import Runner
 from minidock.engine.building.stages import Build, State
 from minidock.engine.commits import Commits
 from minidock.engine.config import Config, HostConfig, LogConfig, RestartPolicy
@@ -261,6 +265,94 @@ def test_a_build_that_is_cancelled_waits_for_the_layer_that_is_being_made(
     asyncio.run(scenario())
 
 
+def test_a_build_that_is_cancelled_closes_the_sources_that_are_being_opened(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The thread has them open before anybody has them. Seen to fail: a descriptor a file, each time."""
+    begun, go, closed = threading.Event(), threading.Event(), threading.Event()
+
+    def opens(_: object, __: object, ___: object, fds: ExitStack) -> list[Any]:
+        fds.callback(closed.set)
+        begun.set()
+        go.wait(10)
+        return []
+
+    async def scenario() -> None:
+        build = Build.__new__(Build)
+        build._parts, build._escape = Parts(*[None] * 12), "\\"  # type: ignore[arg-type]
+        build._workplace = build._output = None  # type: ignore[assignment]
+        build._state, build._arguments = State(None, Metadata({})), Arguments({}, {})
+        monkeypatch.setattr(Files, "open", opens)
+        working = asyncio.ensure_future(build._copy(parse_text("COPY a /b")))
+        await asyncio.to_thread(begun.wait, 10)
+        working.cancel()
+        await asyncio.sleep(0)
+        go.set()
+        await asyncio.wait([working])
+        assert working.cancelled() and closed.is_set()
+
+    asyncio.run(scenario())
+
+
+def test_a_build_that_is_cancelled_waits_for_the_start_that_is_under_way(containers: Containers) -> None:
+    """What is not there yet can't be removed. Seen to fail: the thread that made its network made it for nobody."""
+    one = add(containers, "1")
+
+    async def scenario() -> None:
+        begun, go = asyncio.Event(), asyncio.Event()
+
+        async def start(_: str) -> None:
+            begun.set()
+            await go.wait()
+
+        verbs: Any = (None, start, None)
+        runner = Runner(SimpleNamespace(containers=containers), verbs, "", BuildRequest(), None)  # type: ignore[arg-type]
+        working = asyncio.ensure_future(runner._until_exit(one, "true"))
+        await begun.wait()
+        working.cancel()
+        _, still_working = await asyncio.wait([working], timeout=0.1)
+        go.set()
+        await asyncio.wait([working])
+        assert still_working and working.cancelled()
+
+    asyncio.run(scenario())
+
+
+def test_a_create_that_is_cancelled_waits_for_what_is_copied_into_its_volumes(
+    containers: Containers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Seen to fail: they were taken away while a thread went on to write into them."""
+    one, begun, go, story = add(containers, "1"), threading.Event(), threading.Event(), list[str]()
+
+    def fill(*_: object) -> None:
+        begun.set()
+        go.wait(10)
+        story.append("filled")
+
+    async def remove(*_: object, **__: object) -> None:
+        story.append("removed")
+
+    async def scenario() -> None:
+        engine = Engine.__new__(Engine)
+        engine._parts = SimpleNamespace(  # type: ignore[assignment]
+            settings=SimpleNamespace(container_directory=lambda _: None), images=None, containers=None, volumes=None
+        )
+        engine._sources = SimpleNamespace(look=lambda _: asyncio.sleep(0))  # type: ignore[assignment]
+        engine._lifecycle = SimpleNamespace(remove=remove)  # type: ignore[assignment]
+        engine.networks = None  # type: ignore[assignment]
+        monkeypatch.setattr(create, "image_of", lambda *_: None)
+        monkeypatch.setattr(create, "settled", lambda *_: (one.definition, []))
+        monkeypatch.setattr(create, "write", lambda *_: one)
+        monkeypatch.setattr(copyup, "fill", fill)
+        creating = asyncio.ensure_future(engine.create(CreateRequest(Config(), HostConfig())))
+        await asyncio.to_thread(begun.wait, 10)
+        creating.cancel()
+        await asyncio.sleep(0)
+        go.set()
+        await asyncio.wait([creating])
+        assert creating.cancelled() and story == ["filled", "removed"]
+
+    asyncio.run(scenario())
+
+
 def test_who_saves_an_image_and_goes_leaves_nothing_open() -> None:
     """The archive's generator is at work in a thread when its client hangs up, and holds layers until it is closed."""
     begun, go, closed = threading.Event(), threading.Event(), threading.Event()
@@ -317,6 +409,25 @@ def test_who_goes_while_a_container_is_being_frozen_leaves_it_running(containers
         freezer.go.set()
         await asyncio.wait([taking])
         assert taking.cancelled() and not freezer.frozen and not held
+
+    asyncio.run(scenario())
+
+
+def test_no_client_s_pace_keeps_a_container_from_being_frozen(containers: Containers) -> None:
+    """Its lock is held meanwhile. Seen to fail where stalled uploads had all the threads: nobody could stop it."""
+    one, freezer, stalled = add(containers, "1"), Freezer(), threading.Event()
+    freezer.go.set()
+
+    async def scenario() -> None:
+        with ThreadPoolExecutor(1) as threads:
+            threads.submit(stalled.wait, 100)
+            parts = Parts(None, None, containers, *[None] * 3, freezer, *[None] * 5, slow_threads=threads)  # type: ignore[arg-type]
+            try:
+                async with asyncio.timeout(10):
+                    await Hold(parts, one, {}).take()
+            finally:
+                stalled.set()
+        assert freezer.frozen
 
     asyncio.run(scenario())
 

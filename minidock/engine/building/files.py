@@ -50,19 +50,6 @@ class Wanted:
         return (f"--chown={self.chown} " if self.chown else "") + chmod
 
 
-class Opened:
-    """The sources of a step, held open; close it by ``with``."""
-
-    def __init__(self, found: Sequence[Source], fds: ExitStack) -> None:
-        self.found, self._fds = found, fds
-
-    def __enter__(self) -> Opened:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._fds.close()
-
-
 class Files:
     """COPY and ADD of one stage."""
 
@@ -100,25 +87,24 @@ class Files:
         absolute = path if path.startswith("/") else posixpath.join(self._metadata.directory("."), path)
         return posixpath.normpath("/" + absolute.lstrip("/")).rstrip("/") + slash or "/"
 
-    def open(self, wanted: Wanted, stage: Image | None) -> Opened:
-        """Finds the sources, fetching what is a URL. Blocks. Raises InvalidArgument."""
-        with ExitStack() as fds:
-            root, where = self._workplace.context, "build context or excluded by .dockerignore"
-            if wanted.stage:
-                root, where = self._view(wanted.stage, stage), wanted.stage
-                fds.callback(os.close, root)
-            local = fds.enter_context(Sources(root, where))
-            found: list[Source] = []
-            for text in wanted.sources:
-                if text in wanted.texts:
-                    found.append(self._text(*wanted.texts[text], fds))
-                elif wanted.name == "ADD" and is_url(text):
-                    found.append(self._fetched(text, wanted.path, fds))
-                else:
-                    found += local.find([text])
-            if len(found) > 1 and not wanted.path.endswith("/"):
-                raise _several(wanted.name)
-            return Opened(found, fds.pop_all())
+    def open(self, wanted: Wanted, stage: Image | None, fds: ExitStack) -> list[Source]:
+        """Finds the sources, fetching what is a URL; ``fds`` closes them. Blocks. Raises InvalidArgument."""
+        root, where = self._workplace.context, "build context or excluded by .dockerignore"
+        if wanted.stage:
+            root, where = self._view(wanted.stage, stage), wanted.stage
+            fds.callback(os.close, root)
+        local = fds.enter_context(Sources(root, where))
+        found: list[Source] = []
+        for text in wanted.sources:
+            if text in wanted.texts:
+                found.append(self._text(*wanted.texts[text], fds))
+            elif wanted.name == "ADD" and is_url(text):
+                found.append(self._fetched(text, wanted.path, fds))
+            else:
+                found += local.find([text])
+        if len(found) > 1 and not wanted.path.endswith("/"):
+            raise _several(wanted.name)
+        return found
 
     def _view(self, name: str, stage: Image | None) -> int:
         if stage is None:

@@ -16,6 +16,7 @@ from contextlib import suppress
 
 from minidock.engine.attach import Client
 from minidock.engine.building.request import BuildRequest, Output, StepExited
+from minidock.engine.cancellation import to_its_end
 from minidock.engine.config import Config, Healthcheck, LogConfig
 from minidock.engine.model import Container
 from minidock.engine.parts import Parts
@@ -95,7 +96,7 @@ class Runner:
             live = self._parts.containers.live(container)
             live.waiting.join(Client(theirs, False, True, True, True, b"", b""))
             ended = live.waits.add("next-exit")
-            await self._start(container.id)
+            await to_its_end(self._start(container.id))
             await self._read(ours)
             result = await ended
         if result.status_code:

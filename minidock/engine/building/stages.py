@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -243,13 +244,10 @@ class Build:
         return found is not None
 
     async def _made(self, make: Callable[[], Image]) -> None:
-        self._take(await self._wholly(make))
-
-    async def _wholly(self, make: Callable[[], Image]) -> Image:
         """To its end: what a layer is read from goes with a build that is cancelled, and what is gone is left out of a
         layer, which the cache would give to the next build.
         """
-        return await self._parts.wholly(make)
+        self._take(await self._parts.wholly(make))
 
     def _take(self, image: Image) -> None:
         self._kept.add(image.id)
@@ -273,7 +271,7 @@ class Build:
 
         async def use(container: Container) -> Image:
             async with self._roots.still(container):
-                return await self._wholly(partial(self._layer_of, container, image, wish))
+                return await self._parts.wholly(partial(self._layer_of, container, image, wish))
 
         self._take(await self._runner.run(Command(image, tuple(command), env, tuple(scripts)), use))
 
@@ -310,9 +308,10 @@ class Build:
         files = Files(self._parts, self._workplace, self._state.metadata, self._escape)
         wanted = files.wanted(one, self._variables())
         stage = await self.image(wanted.stage) if wanted.stage else None
-        with await self._parts.wholly(partial(files.open, wanted, stage)) as sources:
-            told = self._nop(files.comment(wanted, sources.found))
-            await self._commit(told, partial(self._write, partial(files.write, wanted, sources.found)))
+        with ExitStack() as fds:
+            sources = await self._parts.wholly(partial(files.open, wanted, stage, fds))
+            told = self._nop(files.comment(wanted, sources))
+            await self._commit(told, partial(self._write, partial(files.write, wanted, sources)))
 
     async def _workdir(self, one: Instruction) -> None:
         comment = self._state.metadata.apply(one, self._variables())
