@@ -18,7 +18,7 @@ sources() { git ls-files --cached --others --exclude-standard -- "$@"; }
 
 check ruff "$venv/bin/ruff" check .
 check ruff-format "$venv/bin/ruff" format --check .
-check mypy "$venv/bin/mypy" --strict minidock
+check mypy "$venv/bin/mypy"
 mapfile -t c_files < <(sources 'csrc/*.c' 'csrc/*.h' 'tests/*.c')
 [ ${#c_files[@]} = 0 ] || check clang-format "$venv/bin/clang-format" --dry-run -Werror "${c_files[@]}"
 mapfile -t shell_files < <(sources '*.sh' .ci/run)

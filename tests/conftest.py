@@ -179,7 +179,7 @@ def docker_cli(daemon: Daemon) -> Cli:
 @pytest.fixture
 def docker_api(daemon: Daemon) -> Iterator[Any]:
     """A docker-py client of our daemon."""
-    import docker  # type: ignore[import-untyped]
+    import docker
 
     client = docker.DockerClient(base_url=daemon.host, timeout=60)
     yield client

@@ -148,7 +148,7 @@ class HostConfig:
     container_id_file: str = key("ContainerIDFile", default="")
     log_config: LogConfig = LogConfig()
     network_mode: str = ""
-    port_bindings: dict[str, tuple[PortBinding, ...]] | None = None
+    port_bindings: dict[str, tuple[PortBinding, ...] | None] | None = None
     restart_policy: RestartPolicy = RestartPolicy()
     auto_remove: bool = False
     volume_driver: str = ""

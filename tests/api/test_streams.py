@@ -437,10 +437,10 @@ def test_credentials_from_a_header(api: Harness) -> None:
         base64.b64encode(value),
     ):
         assert registry_auth(header.decode()) == me
-    for header in ("", "e30=", "e30", "bnVsbA=="):
-        assert registry_auth(header) is None
-    for header in ("?", "W10x", "WzFd", "eyJ1c2VybmFtZSI6MX0="):
-        assert api.request("POST", "/images/create?fromImage=x", X_Registry_Auth=header).status == 400
+    for empty in ("", "e30=", "e30", "bnVsbA=="):
+        assert registry_auth(empty) is None
+    for wrong in ("?", "W10x", "WzFd", "eyJ1c2VybmFtZSI6MX0="):
+        assert api.request("POST", "/images/create?fromImage=x", X_Registry_Auth=wrong).status == 400
     assert "secret" not in repr(me)
 
 

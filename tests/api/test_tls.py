@@ -312,11 +312,12 @@ def test_the_server_s_end_cuts_off_who_is_attached(api: Harness, port: int, pki:
 )
 def test_files_that_are_not_right(tmp_path: Path, pki: Pki, change: dict[str, str], words: str) -> None:
     (tmp_path / "garbage").write_text("garbage")
-    paths = {"nosuch": Path("nosuch"), "garbage": tmp_path / "garbage", "client": pki["client"].key}
+    wrong = {"nosuch": Path("nosuch"), "garbage": tmp_path / "garbage", "client": pki["client"].key}
     ours = pki["daemon"]
-    material = tls.Material(ours.authority, ours.certificate, ours.key, True)
+    files = {"authority": ours.authority, "certificate": ours.certificate, "key": ours.key}
+    files |= {name: wrong[which] for name, which in change.items()}
     with pytest.raises(InvalidArgument, match=words):
-        dataclasses.replace(material, **{name: paths[which] for name, which in change.items()}).context()
+        tls.Material(files["authority"], files["certificate"], files["key"], True).context()
 
 
 @pytest.fixture(autouse=True)

@@ -20,8 +20,8 @@ pytestmark = [pytest.mark.overlay, pytest.mark.apparmor]
 RUN = ("run", "--rm", "--network", "none")
 LABEL = ("cat", "/proc/self/attr/current")
 OURS = "minidock-default (enforce)"
-BARE = ("--cap-add", "SYS_ADMIN", "--cap-add", "SYS_PTRACE", "--security-opt", "seccomp=unconfined")
-BARE += ("--security-opt", "systempaths=unconfined")
+CAPABLE = ("--cap-add", "SYS_ADMIN", "--cap-add", "SYS_PTRACE")
+BARE = (*CAPABLE, "--security-opt", "seccomp=unconfined", "--security-opt", "systempaths=unconfined")
 OTHER = "minidock-test-other"
 
 

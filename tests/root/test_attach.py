@@ -8,7 +8,8 @@ from __future__ import annotations
 import socket
 import struct
 from collections.abc import Iterator
-from typing import Any, BinaryIO
+from io import BufferedRWPair
+from typing import Any
 
 import pytest
 
@@ -23,7 +24,7 @@ BOTH = "stdout=1&stderr=1"
 TALK = "i=0; while [ $i -lt 2000 ]; do i=$((i+1)); printf 'line '; echo $i; [ $((i%7)) -gt 0 ] || echo e$i >&2; done"
 
 
-def attach(daemon: Daemon, target: str, method: str = "POST", **more: str) -> BinaryIO:
+def attach(daemon: Daemon, target: str, method: str = "POST", **more: str) -> BufferedRWPair:
     """What comes on an attached connection, as a file; its head is read already."""
     sock = socket.socket(socket.AF_UNIX)
     sock.settimeout(60)
@@ -31,7 +32,7 @@ def attach(daemon: Daemon, target: str, method: str = "POST", **more: str) -> Bi
     fields = {"Host": "d", "Content-Length": "0", **(more or UPGRADE)}
     lines = "".join(f"{name}: {value}\r\n" for name, value in fields.items())
     sock.sendall(f"{method} {target} HTTP/1.1\r\n{lines}\r\n".encode())
-    stream = sock.makefile("rwb", buffering=1 << 16)
+    stream = sock.makefile("rwb")
     sock.close()
     assert b" 101 " in stream.readline()
     while stream.readline() != b"\r\n":
@@ -99,7 +100,7 @@ def test_of_a_container_that_does_not_run_the_log_comes_at_once(daemon: Daemon, 
     with attach(daemon, target) as again, attach(daemon, f"/containers/{talker}/attach?stream=1&stdin=1") as keys:
         data = b""
         while streams(data) != first:
-            data += again.read1()  # type: ignore[attr-defined]
+            data += again.read1()
         api.ok("POST", f"/containers/{talker}/start")
         keys.write(b"\n")
         keys.flush()
@@ -113,7 +114,7 @@ def test_a_start_that_overtakes_a_slow_reader_of_the_log(daemon: Daemon, api: Ap
         api.ok("POST", f"/containers/{ident}/start")
         api.ok("POST", f"/containers/{ident}/wait")
     with attach(daemon, f"/containers/{ident}/attach?logs=1&stream=1&{BOTH}") as slow:
-        data = slow.read1()  # type: ignore[attr-defined]
+        data = slow.read1()
         api.ok("POST", f"/containers/{ident}/start")
         api.ok("POST", f"/containers/{ident}/wait")
         data += slow.read()
@@ -133,7 +134,7 @@ def test_docker_py_attaches_with_what_was_said(docker_api: Any) -> None:
         container.remove(force=True)
 
 
-def messages(stream: BinaryIO, until: bytes) -> bytes:
+def messages(stream: BufferedRWPair, until: bytes) -> bytes:
     """What came in messages, up to the end or until it ends with these bytes."""
     data = b""
     while not data.endswith(until):

@@ -15,9 +15,9 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import Any
 
-import docker.errors  # type: ignore[import-untyped]
+import docker.errors
 import pytest
-from docker.types import IPAMConfig, IPAMPool, Mount  # type: ignore[import-untyped]
+from docker.types import IPAMConfig, IPAMPool, Mount
 
 from tests.support.wait import eventually
 

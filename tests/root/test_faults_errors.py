@@ -24,7 +24,7 @@ from tests.support.wait import eventually
 
 pytestmark = [pytest.mark.overlay, pytest.mark.bridge, pytest.mark.slow, pytest.mark.time_limit(240)]
 
-ALWAYS = {"RestartPolicy": {"Name": "always"}}
+ALWAYS = {"Name": "always"}
 FAILING = (
     ("mkdir,mkdirat", "EIO"),
     ("openat", "EMFILE"),
@@ -277,7 +277,8 @@ def test_a_daemon_starts_on_a_full_disk(daemons: Session, figure: Figure) -> Non
         daemon.start(prefix=enter)
         daemon.load("busybox")
         api = Api(daemon)
-        runs, ends, back = (api.create("sleep", "1000", NetworkMode="none", **more) for more in ({}, {}, ALWAYS))
+        runs, ends = (api.create("sleep", "1000", NetworkMode="none") for _ in range(2))
+        back = api.create("sleep", "1000", NetworkMode="none", RestartPolicy=ALWAYS)
         for ident in (runs, ends, back):
             api.ok("POST", f"/containers/{ident}/start")
         api.ok("POST", f"/containers/{back}/stop?t=0")

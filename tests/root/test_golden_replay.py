@@ -13,6 +13,7 @@ import signal
 import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -53,7 +54,7 @@ class Replay:
             for request, text in golden.differences(recorded[step.name], said):
                 yield step.name, request, text
             if step.gone:
-                eventually(lambda name=step.gone: self._ended(name), f"{step.gone} to end")
+                eventually(partial(self._ended, step.gone), f"{step.gone} to end")
 
     def _type(self, command: Command) -> int:
         args = [word.replace("{folder}", str(self.folder)) for word in command.args]

@@ -12,6 +12,7 @@ import re
 import socket
 from collections.abc import Iterator
 from contextlib import ExitStack
+from functools import partial
 from typing import Any
 
 import pytest
@@ -228,7 +229,7 @@ def test_on_loopback_alone_and_to_a_container_without_ipv6(world: World, kind: s
     if kind == socket.SOCK_STREAM:
         for netns, address in ((outside.path, HOST), (world.host, HOST)):
             with pytest.raises(ConnectionRefusedError):
-                within(netns, lambda address=address: connect(address, 8081, kind))
+                within(netns, partial(connect, address, 8081, kind))
     refused = world.minidock("run", "--rm", "-p", f"[::1]:8082:80/{protocol}", *world.sleep)
     assert refused.code == 125 and "Bind for [::1]:8082 failed: port is already allocated" in refused.err
     free = world.run("-p", f"0.0.0.0:8082:80/{protocol}")

@@ -17,8 +17,8 @@ import pytest
 
 from minidock.db import Database
 from minidock.image.digest import chain_ids
+from minidock.image.model import Image, Removed
 from minidock.image.removal import User
-from minidock.image.store import Image, Removed
 from minidock.wire.errors import Ambiguous, Conflict, InvalidArgument, NotFound
 from tests.support import images as made
 from tests.support.images import NOTHING, Images, directory, docker_archive, file, gz, symlink, tar
@@ -262,7 +262,7 @@ def test_a_full_disk_is_told_and_leaves_nothing(tmp_path: Path) -> None:
 
     Seen to fail where what was half unpacked is left in tmp/.
     """
-    command = [sys.executable, "-c", FULL_DISK, tmp_path, BUILD / "alpine-3.23.tar"]
+    command = [sys.executable, "-c", FULL_DISK, str(tmp_path), str(BUILD / "alpine-3.23.tar")]
     done = subprocess.run(
         ["unshare", "-m", *command], cwd=BUILD.parents[1], capture_output=True, text=True, check=False
     )

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import docker  # type: ignore[import-untyped]
+import docker
 import pytest
 
 from tests.support.daemon import Daemon

@@ -82,7 +82,7 @@ def test_an_end_by_signal_is_128_and_its_number(workshop: Workshop, number: int)
     """Seen to fail where the code is the signal alone."""
 
     async def test() -> None:
-        monitor = await workshop.start(plan(monitors.BUSYBOX, "sleep", "60"))
+        monitor = await workshop.start(plan(BUSYBOX, "sleep", "60"))
         monitor.signal(number)
         end = await within(monitor.exited)
         assert (end.code, end.signal) == (128 + number, number)
@@ -346,9 +346,9 @@ def test_a_life_leaves_no_descriptor_in_the_daemon(workshop: Workshop) -> None:
         client.close()
 
     async def test() -> None:
-        await life(monitors.BUSYBOX)  # the event loop's own come with the first
+        await life(BUSYBOX)  # the event loop's own come with the first
         before = len(os.listdir("/proc/self/fd"))
-        for command in (monitors.BUSYBOX, "/nowhere", monitors.BUSYBOX):
+        for command in (BUSYBOX, "/nowhere", BUSYBOX):
             await life(command)
         eventually(lambda: len(os.listdir("/proc/self/fd")) <= before, "descriptors to be closed")
 
@@ -533,7 +533,7 @@ def test_an_exit_while_no_daemon_is_there(workshop: Workshop) -> None:
     """Seen to fail where no exit record is written."""
 
     async def test() -> None:
-        monitor = await workshop.start(plan(monitors.BUSYBOX, "sleep", "60"))
+        monitor = await workshop.start(plan(BUSYBOX, "sleep", "60"))
         directory = workshop.directory(monitor.ident)
         pidfd = os.pidfd_open(monitor.pid)
         monitor.close()
@@ -552,7 +552,7 @@ def test_an_exit_that_can_not_be_recorded_waits_for_a_daemon(workshop: Workshop)
     """The tmpfs is full, say. Seen to fail where the monitor ends all the same, and the exit code with it."""
 
     async def test() -> None:
-        monitor = await workshop.start(plan(monitors.BUSYBOX, "sleep", "60"))
+        monitor = await workshop.start(plan(BUSYBOX, "sleep", "60"))
         (workshop.directory(monitor.ident) / "exit.tmp").mkdir()
         pid = monitor.pid
         monitor.close()
@@ -570,7 +570,7 @@ def test_a_monitor_that_nobody_can_find_does_not_wait(workshop: Workshop) -> Non
     """Somebody has removed its directory. Seen to fail where every exit without a record waits for a daemon."""
 
     async def test() -> None:
-        monitor = await workshop.start(plan(monitors.BUSYBOX, "sleep", "60"))
+        monitor = await workshop.start(plan(BUSYBOX, "sleep", "60"))
         pid = monitor.pid
         shutil.rmtree(workshop.directory(monitor.ident))
         monitor.close()
@@ -614,7 +614,7 @@ def test_a_monitor_that_is_killed_is_an_error_and_never_0(workshop: Workshop) ->
     """Seen to fail where a missing record is 0."""
 
     async def test() -> None:
-        monitor = await workshop.start(plan(monitors.BUSYBOX, "sleep", "60"))
+        monitor = await workshop.start(plan(BUSYBOX, "sleep", "60"))
         (pid,) = workshop.processes()
         os.kill(pid, signal.SIGKILL)
         end = await within(monitor.exited)

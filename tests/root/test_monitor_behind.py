@@ -15,7 +15,8 @@ import pytest
 
 from minidock.wire.frames import FrameParser
 from tests.support import monitors
-from tests.support.monitors import BUSYBOX, COUNT, Workshop, attach, ended, finish, shell, within
+from tests.support.busybox import BUSYBOX
+from tests.support.monitors import COUNT, Workshop, attach, ended, finish, shell, within
 from tests.support.wait import eventually
 
 

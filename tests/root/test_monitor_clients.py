@@ -18,6 +18,7 @@ import pytest
 
 from minidock.runtime.monitor import Monitor
 from tests.support import monitors
+from tests.support.busybox import BUSYBOX
 from tests.support.monitors import BIG, COUNT, Client, Workshop, attach, ended, finish, plan, shell, within
 from tests.support.wait import eventually
 
@@ -250,7 +251,7 @@ def test_clients_that_left_cost_no_descriptor(workshop: Workshop) -> None:
     """
 
     async def test() -> None:
-        monitor = await workshop.start(plan(monitors.BUSYBOX, "cat"))
+        monitor = await workshop.start(plan(BUSYBOX, "cat"))
         (pid,) = workshop.processes()
         before = len(os.listdir(f"/proc/{pid}/fd"))
         for _ in range(300):
@@ -269,7 +270,7 @@ def test_too_many_clients_are_turned_away(workshop: Workshop) -> None:
     """Seen to fail without the limit."""
 
     async def test() -> None:
-        monitor = await workshop.start(plan(monitors.BUSYBOX, "cat"))
+        monitor = await workshop.start(plan(BUSYBOX, "cat"))
         clients = [attach(monitor) for _ in range(140)]
         for client in clients[128:]:
             assert await client.read() == b""

@@ -16,6 +16,7 @@ import socket
 import struct
 from collections.abc import Iterator
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -160,7 +161,9 @@ def forge(netns: str, mac: str, packet: bytes) -> None:
 
 
 def mac_of(world: World, link: str) -> str:
-    return re.findall(r"link/ether (\S+)", world.daemon.netns.run("ip", "link", "show", link))[0]
+    found = re.search(r"link/ether (\S+)", world.daemon.netns.run("ip", "link", "show", link))
+    assert found
+    return found[1]
 
 
 def test_loopback_stays_loopback(world: World) -> None:
@@ -231,7 +234,7 @@ def test_a_port_of_the_hosts_own_is_refused_and_the_other_way_round(world: World
     ident = world.run("-p", "8090:80", "-p", "8090:80/udp")
     for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM):
         with pytest.raises(OSError) as failure:
-            within(world.host, lambda kind=kind: listen(8090, kind))
+            within(world.host, partial(listen, 8090, kind))
         assert failure.value.errno == errno.EADDRINUSE
     world.daemon.cli.ok("rm", "-f", ident)
     within(world.host, lambda: listen(8090, socket.SOCK_STREAM)).close()

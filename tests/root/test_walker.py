@@ -202,7 +202,7 @@ def test_directories_nodes_and_links(box: Box) -> None:
 # -- terminal ---------------------------------------------------------------------------------------------------------
 
 
-def pty_plan(box: Box, script: str, *more: str) -> list[object]:
+def pty_plan(box: Box, script: str, *more: str) -> list[Step]:
     stdio = step("stdio", "pty", "open", 24, 80)
     return box.plan(PROC, DEV, PTS, LINK_PTMX, step("console"), stdio=stdio, args=("/bin/sh", "-c", script, *more))
 

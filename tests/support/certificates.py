@@ -46,8 +46,10 @@ class Authority:
         extensions = self._folder / f"{name}.ext"
         extensions.write_text(f"subjectAltName={names}\n")
         _openssl("req", *_KEY, "-subj", f"/CN={name}", "-out", request, "-keyout", key)
-        signing = ["-CA", self.certificate, "-CAkey", self._key, "-CAcreateserial", "-extfile", extensions]
-        _openssl("x509", "-req", "-in", request, "-out", certificate, "-days", str(days), *signing)
+        _openssl(
+            *("x509", "-req", "-in", request, "-out", certificate, "-days", str(days), "-extfile", extensions),
+            *("-CA", self.certificate, "-CAkey", self._key, "-CAcreateserial"),
+        )
         return Certified(self.certificate, certificate, key)
 
 

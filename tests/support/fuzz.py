@@ -21,6 +21,7 @@ import hypothesis
 import requests
 import schemathesis
 from hypothesis import strategies as st
+from schemathesis.core.result import Ok
 
 from tests.support import openapi
 
@@ -140,12 +141,13 @@ def fuzz(operation: Any, mode: Any, count: int, seed: int, target: Target, statu
 
 
 def main(url: str, count: int, seed: int) -> None:
-    target, statuses, found = Target(url), Counter[str](), []
+    target, statuses = Target(url), Counter[str]()
+    found: list[str] = []
     for result in schemathesis.openapi.from_dict(openapi.page()).get_all_operations():
-        operation = result.ok()
+        assert isinstance(result, Ok), result
         target.prepare()
         for mode in schemathesis.GenerationMode:
-            found += fuzz(operation, mode, count, seed, target, statuses)
+            found += fuzz(result.ok(), mode, count, seed, target, statuses)
     target.clear()
     print(json.dumps({"statuses": statuses, "found": found}))
 

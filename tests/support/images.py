@@ -20,8 +20,9 @@ from pathlib import Path
 from typing import Any
 
 from minidock.db import Database
+from minidock.image.model import Image, RegistryConfig
 from minidock.image.progress import ProgressLine
-from minidock.image.store import Image, ImageStore, RegistryConfig
+from minidock.image.store import ImageStore
 
 Item = tuple[tarfile.TarInfo, bytes]
 

@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from minidock.runtime import plan as plans
 from minidock.runtime.exit_record import Exit
@@ -25,6 +25,8 @@ from minidock.wire.frames import FrameParser
 from tests.support.busybox import BUSYBOX
 from tests.support.sources import TOP
 from tests.support.wait import eventually
+
+T = TypeVar("T")
 
 LIMIT = 20.0
 
@@ -173,12 +175,16 @@ def attach(
     stderr: bool = True,
     mux: bool = False,
     pair: Callable[[], tuple[socket.socket, socket.socket]] = unix_pair,
-    **options: Any,
+    detach_keys: bytes = b"",
+    early: bytes = b"",
+    log: bool = False,
 ) -> Client:
     """A new connection, one end with the monitor."""
     theirs, ours = pair()
     ours.setblocking(False)
-    monitor.attach(theirs, stdin=stdin, stdout=stdout, stderr=stderr, mux=mux, **options)
+    monitor.attach(
+        theirs, stdin=stdin, stdout=stdout, stderr=stderr, mux=mux, detach_keys=detach_keys, early=early, log=log
+    )
     return Client(ours)
 
 
@@ -206,7 +212,7 @@ def cpu_seconds(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-async def within(coming: Awaitable[Any], limit: float = LIMIT) -> Any:
+async def within(coming: Awaitable[T], limit: float = LIMIT) -> T:
     return await asyncio.wait_for(coming, limit)
 
 

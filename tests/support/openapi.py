@@ -141,7 +141,7 @@ class Judge:
 
     def judge(self, files: list[Path]) -> list[str]:
         """What is wrong with the records that were written to ``files`` since the last time."""
-        wrong = []
+        wrong: list[str] = []
         for file in files:
             with file.open("rb") as records:
                 records.seek(self._offsets.get(file, 0))

@@ -69,7 +69,7 @@ class Recorder:
         eventually(lambda: not self._open, "the client's connections to close", timeout=60)
         with self._lock:
             taken, self._taken = self._taken, []
-        return [exchange for connection in taken for exchange in exchanges(connection.up, connection.down)]
+        return [exchange for one in taken for exchange in exchanges(bytes(one.up), bytes(one.down))]
 
     def seen(self, what: str) -> bool:
         """Whether the head of an answer has come to a request that holds ``what``, on a connection not yet taken."""
@@ -136,7 +136,7 @@ class _Unclosed(io.BufferedReader):
 
 def exchanges(up: bytes, down: bytes) -> Iterator[Exchange]:
     """The requests of one connection, each with its answer; what follows an upgrade is the stream's."""
-    answers = _Unclosed(io.BytesIO(down))  # type: ignore[arg-type]
+    answers = _Unclosed(io.BytesIO(down))
     for method, target in _requests(io.BytesIO(up)):
         response = http.client.HTTPResponse(_Opened(answers), method=method)  # type: ignore[arg-type]
         try:
@@ -174,7 +174,7 @@ def _requests(data: io.BytesIO) -> Iterator[tuple[str, str]]:
         words = line.decode("latin-1").split()
         if len(words) != 3:
             return
-        headers = http.client.parse_headers(data)  # type: ignore[arg-type]
+        headers = http.client.parse_headers(data)
         if "chunked" in headers.get("Transfer-Encoding", ""):
             _skip_chunks(data)
         data.seek(int(headers.get("Content-Length", 0)), os.SEEK_CUR)

@@ -20,7 +20,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from minidock.api import connection, response
+from minidock.api import response
 from minidock.api.connection import Connection
 from minidock.api.hijack import Hijacked
 from minidock.api.request import Request
@@ -46,22 +46,22 @@ def install(sink: Sink) -> None:
 
 
 def _record_answers(sink: Sink) -> None:
-    answer, whole = Connection._answer, response.whole
+    serve, whole = Connection._answer, response.whole
 
     async def answered(self: Connection, request: Request, close: bool) -> int:
         token = _request.set(request)
         try:
-            return await answer(self, request, close)
+            return await serve(self, request, close)
         finally:
             _request.reset(token)
 
-    def written(reply: Answer, close: bool, without_body: bool) -> bytes:
-        body = b"" if without_body else reply.body
-        sink(_about(_request.get(), reply.status, reply.content_type, body, dict(reply.headers)))
-        return whole(reply, close, without_body)
+    def written(answer: Answer, close: bool, without_body: bool) -> bytes:
+        body = b"" if without_body else answer.body
+        sink(_about(_request.get(), answer.status, answer.content_type, body, dict(answer.headers)))
+        return whole(answer, close, without_body)
 
     Connection._answer = answered  # type: ignore[method-assign]
-    connection.response.whole = written
+    response.whole = written
 
 
 def _record_streams(sink: Sink) -> None:

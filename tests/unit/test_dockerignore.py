@@ -108,7 +108,12 @@ def test_an_excluded_directory_is_not_looked_into(tree: Path, monkeypatch: pytes
     (tree / ".dockerignore").write_text("out\ndir\n!dir/d*\n")
     seen: list[str] = []
     real = os.listdir
-    monkeypatch.setattr(os, "listdir", lambda path: seen.append(os.path.relpath(path, tree)) or real(path))
+
+    def listed(path: str) -> list[str]:
+        seen.append(os.path.relpath(path, tree))
+        return real(path)
+
+    monkeypatch.setattr(os, "listdir", listed)
     assert "dir/deep/c.txt" in packed(tree) and seen == [".", "dir", "dir/deep"]
 
 

@@ -11,6 +11,7 @@ import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, aclosing, asynccontextmanager, closing
+from dataclasses import MISSING, fields
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -34,7 +35,7 @@ from minidock.engine.containers import Containers
 from minidock.engine.distribution import Distribution
 from minidock.engine.engine import Engine
 from minidock.engine.events import Events
-from minidock.engine.model import Container, Definition, Status
+from minidock.engine.model import Container, Definition, EndpointRecord, Status
 from minidock.engine.networking.endpoints import Endpoints
 from minidock.engine.parts import Parts
 from minidock.engine.requests import CreateRequest, LogRequest
@@ -56,6 +57,12 @@ def add(containers: Containers, digit: str, image: str = "i", status: Status = S
     containers.add(one)
     one.state = type(one.state)(status)
     return one
+
+
+def parts_with(**some: Any) -> Parts:
+    """Of what an engine is made of, only these."""
+    needed = [one.name for one in fields(Parts) if one.default_factory is MISSING]
+    return Parts(**{**dict.fromkeys(needed), **some})
 
 
 def test_two_updates_at_once_both_come_true(containers: Containers) -> None:
@@ -104,9 +111,10 @@ def test_a_container_that_goes_while_the_daemon_ends_keeps_nothing_from_being_cl
     first, second = add(containers, "2"), add(containers, "1")
     closed: list[str] = []
 
-    async def goes() -> None:
+    async def goes() -> bool:
         await asyncio.sleep(0)
         containers.discard(second)
+        return True
 
     async def nothing() -> None:
         closed.append("refill")
@@ -245,9 +253,8 @@ def test_a_build_that_is_cancelled_waits_for_the_layer_that_is_being_made(
         return await use(one)
 
     async def scenario() -> None:
-        parts = Parts(*[None] * 12)  # type: ignore[arg-type]
         build = Build.__new__(Build)
-        build._parts, build._roots = parts, SimpleNamespace(still=still)  # type: ignore[assignment]
+        build._parts, build._roots = parts_with(), SimpleNamespace(still=still)  # type: ignore[assignment]
         build._runner = SimpleNamespace(run=run)  # type: ignore[assignment]
         build._state = State(SimpleNamespace(diff_ids=()), Metadata({}))  # type: ignore[arg-type]
         build._arguments = Arguments({}, {})
@@ -277,7 +284,7 @@ def test_a_build_that_is_cancelled_closes_the_sources_that_are_being_opened(monk
 
     async def scenario() -> None:
         build = Build.__new__(Build)
-        build._parts, build._escape = Parts(*[None] * 12), "\\"  # type: ignore[arg-type]
+        build._parts, build._escape = parts_with(), "\\"
         build._workplace = build._output = None  # type: ignore[assignment]
         build._state, build._arguments = State(None, Metadata({})), Arguments({}, {})
         monkeypatch.setattr(Files, "open", opens)
@@ -304,7 +311,7 @@ def test_a_build_that_is_cancelled_waits_for_the_start_that_is_under_way(contain
             await go.wait()
 
         verbs: Any = (None, start, None)
-        runner = Runner(SimpleNamespace(containers=containers), verbs, "", BuildRequest(), None)  # type: ignore[arg-type]
+        runner = Runner(parts_with(containers=containers), verbs, "", BuildRequest(), None)  # type: ignore[arg-type]
         working = asyncio.ensure_future(runner._until_exit(one, "true"))
         await begun.wait()
         working.cancel()
@@ -370,7 +377,7 @@ def test_who_saves_an_image_and_goes_leaves_nothing_open() -> None:
             await anext(archive)
 
     async def scenario() -> None:
-        parts = Parts(None, SimpleNamespace(save=lambda _: pieces()), *[None] * 10)  # type: ignore[arg-type]
+        parts = parts_with(images=SimpleNamespace(save=lambda _: pieces()))
         reading = asyncio.ensure_future(read(await Distribution(parts).save([])))
         await asyncio.to_thread(begun.wait, 10)
         reading.cancel()
@@ -401,7 +408,7 @@ def test_who_goes_while_a_container_is_being_frozen_leaves_it_running(containers
     one, freezer, held = add(containers, "1"), Freezer(), dict[str, int]()
 
     async def scenario() -> None:
-        parts = Parts(None, None, containers, *[None] * 3, freezer, *[None] * 5)  # type: ignore[arg-type]
+        parts = parts_with(containers=containers, cgroups=freezer)
         taking = asyncio.ensure_future(Hold(parts, one, held).take())
         await asyncio.to_thread(freezer.begun.wait, 10)
         taking.cancel()
@@ -421,7 +428,7 @@ def test_no_client_s_pace_keeps_a_container_from_being_frozen(containers: Contai
     async def scenario() -> None:
         with ThreadPoolExecutor(1) as threads:
             threads.submit(stalled.wait, 100)
-            parts = Parts(None, None, containers, *[None] * 3, freezer, *[None] * 5, slow_threads=threads)  # type: ignore[arg-type]
+            parts = parts_with(containers=containers, cgroups=freezer, slow_threads=threads)
             try:
                 async with asyncio.timeout(10):
                     await Hold(parts, one, {}).take()
@@ -452,7 +459,7 @@ def test_containers_may_end_and_go_while_their_resolvers_are_opened_again(contai
     endpoints, opened, found = Endpoints.__new__(Endpoints), [], threading.Event()
     endpoints._parts = SimpleNamespace(containers=containers)  # type: ignore[assignment]
 
-    def finish_moves(_: Container) -> dict[str, Any]:
+    def finish_moves(container: Container) -> dict[str, EndpointRecord]:
         found.wait(10)  # until the end has been noticed
         return {}
 

@@ -90,11 +90,12 @@ def test_a_dot_means_no_search_list() -> None:
 
 
 @pytest.mark.parametrize(
-    "options", [{"dns": ["dns.example"]}, {"search": ["a\nnameserver 6.6.6.6"]}, {"options": ["a b"]}, {"search": [""]}]
+    ("dns", "search", "options"),
+    [(["dns.example"], [], []), ([], ["a\nnameserver 6.6.6.6"], []), ([], [], ["a b"]), ([], [""], [])],
 )
-def test_options_that_would_forge_lines_are_refused(options: dict[str, list[str]]) -> None:
+def test_options_that_would_forge_lines_are_refused(dns: list[str], search: list[str], options: list[str]) -> None:
     with pytest.raises(InvalidArgument):
-        render_resolv_conf(HOST, **options)
+        render_resolv_conf(HOST, dns, search, options)
 
 
 @pytest.mark.parametrize(

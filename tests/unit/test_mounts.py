@@ -109,7 +109,7 @@ def test_nobody_can_ask_for_any_number_of_mounts() -> None:
 
 def test_an_image_can_not_ask_for_any_number_of_volumes() -> None:
     """CVE-2021-21285's kind: a create with 20,000 of them, the variant, kept the daemon from all else for minutes."""
-    few, many = ({f"/v{n}": {} for n in range(count)} for count in (mounts.MOST, mounts.MOST + 1))
-    assert len(mounts.resolve(Config(volumes=few), HostConfig())) == mounts.MOST
+    volumes = {f"/v{n}": dict[str, object]() for n in range(mounts.MOST)}
+    assert len(mounts.resolve(Config(volumes=volumes), HostConfig())) == mounts.MOST
     with pytest.raises(InvalidArgument, match="too many mounts: 513"):
-        mounts.resolve(Config(volumes=many), HostConfig())
+        mounts.resolve(Config(volumes={**volumes, "/one more": {}}), HostConfig())

@@ -7,6 +7,7 @@ from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Network, ip_a
 from typing import Any
 
 import pytest
+from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
 
 from minidock.engine.codec import decode
 from minidock.engine.config import EndpointWish
@@ -14,7 +15,6 @@ from minidock.engine.networking import ipam
 from minidock.engine.networking import requests as requests
 from minidock.engine.networking.ipam import IpamPool
 from minidock.engine.networking.requests import NetworkRecord, NetworkRequest
-from minidock.linux.netlink import ifinfmsg
 from minidock.network import firewall, pools
 from minidock.network.lan import Lan, new_interface, vlan_of
 from minidock.network.sandbox import Endpoint

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -146,10 +147,10 @@ def test_an_address_of_ipv6_has_one_spelling() -> None:
 
 
 def test_what_has_no_meaning_here_is_said() -> None:
-    one = {"80/tcp": bound("", "8080")}
-    assert check(Config(), HostConfig(port_bindings=one, network_mode="bridge")) == []
+    host = HostConfig(port_bindings={"80/tcp": bound("", "8080")}, network_mode="bridge")
+    assert check(Config(), host) == []
     words = ["Published ports are discarded when using host network mode"]
-    assert check(Config(), HostConfig(port_bindings=one, network_mode="host")) == words
+    assert check(Config(), replace(host, network_mode="host")) == words
 
 
 def test_the_table_names_each_port_once_and_the_address_asked_for() -> None:

@@ -280,7 +280,7 @@ def test_a_lasting_failure_is_told_after_a_few_attempts(fake: FakeRegistry, stat
 def test_the_pause_is_the_one_that_the_registry_asks_for(fake: FakeRegistry, monkeypatch: pytest.MonkeyPatch) -> None:
     """Retry-After in seconds, up to a bound; a date, or nonsense, is passed over. Seen to fail without either."""
     pauses: list[float] = []
-    monkeypatch.setattr(registry.time, "sleep", pauses.append)
+    monkeypatch.setattr(time, "sleep", pauses.append)
     timing = replace(QUICK, attempts=5, pause=0.5, longest_pause=20)
     busy = [Reply(429, headers={"Retry-After": text}) for text in ("7", "86400", "Wed, 21 Oct 2026 07:28:00 GMT", "-1")]
     fake.hook = on("/manifests/", *busy, Reply(200, fake.manifests["x:1"][1]))
@@ -553,7 +553,7 @@ def test_garbage_for_a_manifest_is_an_error_and_never_another_exception(fake: Fa
     The variants take a field for text, or for a list, as it comes: a TypeError.
     """
     documents = [json.loads(fake.manifests["x:1"][1]), {"schemaVersion": 2, "manifests": [entry("amd64")]}]
-    odd = [
+    odd: list[object] = [
         None,
         True,
         -1,

@@ -275,7 +275,7 @@ def test_without_an_arch_map_only_native_programs_run() -> None:
 
 
 def names_for(condition: dict[str, object], host: Host = THIS, key: str = "includes") -> set[str]:
-    profile = SeccompProfile.parse(json.dumps(deny_but(rule("read", **{key: condition}))))
+    profile = SeccompProfile.parse(json.dumps(deny_but({**rule("read"), key: condition})))
     return {call.name for call in profile.resolve(DEFAULT, host).calls}
 
 
