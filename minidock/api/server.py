@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from minidock.engine.engine import Engine
 
 GRACE_SECONDS = 5
-_RETRY_SECONDS = 0.2
+RETRY_SECONDS = 0.2
 _TEMPORARY = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 _FOR_THIS_CLIENT_ONLY = (errno.ECONNABORTED, errno.EPROTO, errno.EINTR, errno.EPERM)
 _CREDENTIALS = struct.Struct("=iii")  # struct ucred of unix(7)
@@ -65,7 +65,7 @@ class Server:
                     log.exception("accept on %s", listener.getsockname())
                 else:
                     log.warning("accept: %s; clients wait until it is better", error)
-                await asyncio.sleep(_RETRY_SECONDS)  # the listener stays readable: without a pause this loop would spin
+                await asyncio.sleep(RETRY_SECONDS)  # the listener stays readable: without a pause this loop would spin
                 continue
             self._begin(sock)
 

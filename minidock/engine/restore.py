@@ -26,7 +26,7 @@ from minidock.wire import times
 from minidock.wire.errors import Error, Unavailable
 
 log = logging.getLogger(__name__)
-_PAUSE = 5  # seconds until a monitor that does not answer is asked again
+PAUSE = 5  # seconds until a monitor that does not answer is asked again
 
 
 async def restore(parts: Parts, lifecycle: Lifecycle, endpoints: Endpoints) -> None:
@@ -54,7 +54,7 @@ async def restore(parts: Parts, lifecycle: Lifecycle, endpoints: Endpoints) -> N
 async def _ask_again(parts: Parts, lifecycle: Lifecycle, container: Container) -> None:
     """Its monitor is there and does not answer: stopped, or held up by a file system that hangs. Its turn comes."""
     while container.state.alive and parts.containers.live(container).monitor is None:
-        await asyncio.sleep(_PAUSE)
+        await asyncio.sleep(PAUSE)
         try:
             await _settle(parts, lifecycle, container)
         except Unavailable:

@@ -13,7 +13,7 @@ import shutil
 import subprocess
 from typing import Any
 
-_PATIENCE = 30  # seconds: it waits for whoever else changes rules
+PATIENCE = 30  # seconds: it waits for whoever else changes rules
 
 
 def find() -> str | None:
@@ -56,7 +56,7 @@ def _run(*arguments: str, script: str = "") -> subprocess.CompletedProcess[str]:
         raise FileNotFoundError("nft")
     try:
         return subprocess.run(
-            [program, *arguments], check=False, input=script, capture_output=True, text=True, timeout=_PATIENCE
+            [program, *arguments], check=False, input=script, capture_output=True, text=True, timeout=PATIENCE
         )
     except subprocess.TimeoutExpired:
         raise OSError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT), "nft") from None

@@ -114,13 +114,23 @@ class SeccompProfile:
         return _MACHINES[host.machine]
 
 
+@lru_cache(maxsize=64)
 def compile_profile(profile: SeccompProfile, capabilities: frozenset[str], cache: Path | None = None) -> bytes:
     """The program for a container with these capabilities (``CAP_…``): bytes of ``struct sock_filter[]``.
 
     ``cache`` is a directory to keep programs in (made if missing); what is wrong with it costs time, not the start.
     Raises InvalidArgument for a rule that can't be expressed or a machine that the profile does not cover.
     """
-    return _compile(profile, capabilities, cache)
+    wanted = profile.resolve(capabilities, Host.this())
+    if cache is None:
+        return build(wanted)
+    path = cache / f"{_key(wanted)}.bpf"
+    program = _read(path)
+    if program is None:
+        program = build(wanted)
+        with contextlib.suppress(OSError):
+            _write(path, program)
+    return program
 
 
 @lru_cache(maxsize=1)
@@ -142,20 +152,6 @@ def _applies(rule: Rule, capabilities: frozenset[str], arch: str, kernel: tuple[
 
 def _holds(wanted: Condition, arch: str, kernel: tuple[int, int]) -> bool:
     return (not wanted.arches or arch in wanted.arches) and (not wanted.kernel or kernel >= wanted.kernel)
-
-
-@lru_cache(maxsize=64)
-def _compile(profile: SeccompProfile, capabilities: frozenset[str], cache: Path | None) -> bytes:
-    wanted = profile.resolve(capabilities, Host.this())
-    if cache is None:
-        return build(wanted)
-    path = cache / f"{_key(wanted)}.bpf"
-    program = _read(path)
-    if program is None:
-        program = build(wanted)
-        with contextlib.suppress(OSError):
-            _write(path, program)
-    return program
 
 
 def _key(wanted: Filter) -> str:

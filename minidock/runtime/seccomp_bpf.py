@@ -190,7 +190,7 @@ def _prologue(wanted: Filter, younger: list[Call]) -> bytes:
 def _block(wanted: Filter, younger: list[Call], architecture: str) -> bytes:
     shut = b""
     if wanted.denies and "socketcall" not in {call.name for call in wanted.calls}:
-        number = _number(architecture, "socketcall")
+        number = syscall_number(architecture, "socketcall")
         shut = b"" if number is None else _answer(_JUMP_EQUAL, number, wanted.default)
     young = _young(wanted, younger, architecture)
     if not shut and not young:
@@ -203,12 +203,12 @@ def _young(wanted: Filter, younger: list[Call], architecture: str) -> bytes:
 
     The first instruction skips it all for the older calls, nearly all there are; x32's (bit 30) are not meant.
     """
-    pairs = [(_number(architecture, call.name), call) for call in younger if not call.arguments]
+    pairs = [(syscall_number(architecture, call.name), call) for call in younger if not call.arguments]
     answers = {number: call.action for number, call in reversed(pairs) if number is not None}
     lowest = min(answers, default=_X32_BIT)
     code = b"".join(_answer(_JUMP_EQUAL, number, action) for number, action in sorted(answers.items()))
     if wanted.denies:
-        youngest = max((_number(architecture, name) or 0 for name in wanted.mentioned), default=0)
+        youngest = max((syscall_number(architecture, name) or 0 for name in wanted.mentioned), default=0)
         lowest = min(lowest, youngest + 1)
         code += _answer(_JUMP_GREATER, youngest, _RET_ERRNO | errno.ENOSYS)
     if not code:
@@ -221,7 +221,7 @@ def _young(wanted: Filter, younger: list[Call], architecture: str) -> bytes:
     )
 
 
-def _number(architecture: str, name: str) -> int | None:
+def syscall_number(architecture: str, name: str) -> int | None:
     """The number of a call there, by libseccomp or by our table of the young; None where it has none."""
     number = int(lib.seccomp_syscall_resolve_name_arch(_token(architecture), name.encode()))
     if number >= 0:

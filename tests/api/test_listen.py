@@ -91,14 +91,14 @@ def test_what_is_no_socket_is_left_alone(tmp_path: Path) -> None:
 
 def test_two_daemons_at_once_do_not_share_a_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Between the look and the rename there is time for all of them; without the lock each one wins."""
-    path, look = tmp_path / "api.sock", listen._check_unused
+    path, chmod = tmp_path / "api.sock", os.chmod
     results: list[socket.socket | None] = []
 
-    def slowly(path: Path) -> None:
-        look(path)
+    def slowly(path: Path, mode: int) -> None:
         time.sleep(0.05)
+        chmod(path, mode)
 
-    monkeypatch.setattr(listen, "_check_unused", slowly)
+    monkeypatch.setattr(os, "chmod", slowly)
 
     def start() -> None:
         try:

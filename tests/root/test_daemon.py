@@ -256,7 +256,7 @@ def test_the_configuration_file(daemons: Session, tmp_path: Path) -> None:
             path.write_text(text)
             offset = daemon.log.stat().st_size
             daemon.start(wait=False)
-            assert daemon._ended(20) == 1
+            assert daemon.ended(20) == 1
             assert words in daemon.log_text(offset)
     finally:
         daemon.close()

@@ -169,7 +169,7 @@ def test_a_damaged_database_is_refused(fresh_daemon: Daemon, damage: Callable[[b
     path.write_bytes(damage(whole))
     damaged, offset = path.read_bytes(), fresh_daemon.log.stat().st_size
     fresh_daemon.start(wait=False)
-    assert fresh_daemon._ended(30) == 1
+    assert fresh_daemon.ended(30) == 1
     text = fresh_daemon.log_text(offset)
     assert words in text and "hint" in text and "Traceback" not in text, text
     assert path.read_bytes() == damaged
@@ -184,7 +184,7 @@ def test_a_database_of_another_version_is_refused(fresh_daemon: Daemon) -> None:
     _edit(fresh_daemon, "PRAGMA user_version=99")
     offset = fresh_daemon.log.stat().st_size
     fresh_daemon.start(wait=False)
-    assert fresh_daemon._ended(30) == 1 and "schema version 99" in fresh_daemon.log_text(offset)
+    assert fresh_daemon.ended(30) == 1 and "schema version 99" in fresh_daemon.log_text(offset)
     _edit(fresh_daemon, "PRAGMA user_version=1")
     fresh_daemon.start()
 

@@ -116,15 +116,15 @@ class Daemon:
         """Asks it to stop (SIGTERM), as systemd does; returns its exit code. Containers stay."""
         assert self.process is not None
         self.process.terminate()
-        return self._ended(timeout)
+        return self.ended(timeout)
 
     def kill(self) -> None:
         """Ends it without a word (SIGKILL), as a crash does."""
         assert self.process is not None
         self.process.kill()
-        self._ended(10)
+        self.ended(10)
 
-    def _ended(self, timeout: float) -> int:
+    def ended(self, timeout: float) -> int:
         assert self.process is not None
         code = self.process.wait(timeout)
         self.process = None
@@ -135,7 +135,7 @@ class Daemon:
         if self.process is not None:
             self.process.terminate()
             try:
-                self._ended(20)
+                self.ended(20)
             except subprocess.TimeoutExpired:
                 self.kill()
         for cgroup in self.cgroups():

@@ -60,12 +60,12 @@ def _reasons(record: dict[str, Any]) -> Iterator[str]:
         return
     status = str(record["status"])
     where = f"{operation}/responses/{status}"
-    response = _at(operation)["responses"].get(status)
+    response = at(operation)["responses"].get(status)
     if response is None:
         yield "the page does not have this status for it"
         return
     if "$ref" in response:
-        where, response = response["$ref"], _at(response["$ref"])
+        where, response = response["$ref"], at(response["$ref"])
     if missing := set(response.get("headers", ())) - set(record["headers"]):
         yield f"without the header {missing}"
     content = response.get("content", {})
@@ -88,7 +88,7 @@ def _errors(where: str, text: str) -> Iterator[str]:
 
 @functools.cache
 def _validator(where: str) -> Any:
-    return jsonschema_rs.Draft202012Validator({**_at(where, _closed()), "components": _closed()["components"]})
+    return jsonschema_rs.Draft202012Validator({**at(where, _closed()), "components": _closed()["components"]})
 
 
 @functools.cache
@@ -109,7 +109,7 @@ def _closed() -> dict[str, Any]:
     return closed
 
 
-def _at(pointer: str, value: Any = None) -> Any:
+def at(pointer: str, value: Any = None) -> Any:
     """What a JSON pointer of the page (or of ``value``) points to."""
     value = value or page()
     for step in pointer.removeprefix("#/").split("/"):

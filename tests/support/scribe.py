@@ -19,12 +19,14 @@ import os
 import sys
 from collections.abc import Callable
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from minidock.api import response
 from minidock.api.connection import Connection
 from minidock.api.hijack import Hijacked
 from minidock.api.request import Request
 from minidock.api.response import Answer, Stream
+from minidock.api.router import Route, Router
 
 Sink = Callable[[dict[str, Any]], None]
 _request: contextvars.ContextVar[Request | None] = contextvars.ContextVar("request", default=None)
@@ -32,9 +34,30 @@ _request: contextvars.ContextVar[Request | None] = contextvars.ContextVar("reque
 
 def install(sink: Sink) -> None:
     """From here on every response of this process is told to ``sink``."""
+    _follow_requests()
     _record_answers(sink)
     _record_streams(sink)
-    take = Hijacked.take
+
+
+def _follow_requests() -> None:
+    """Each connection is a task: what it was asked last is what it answers next."""
+    resolve = Router.resolve
+
+    def resolved(self: Router, request: Request) -> Route | Answer:
+        _request.set(request)
+        return resolve(self, request)
+
+    Router.resolve = resolved  # type: ignore[method-assign]
+
+
+def _record_answers(sink: Sink) -> None:
+    whole, take = response.whole, Hijacked.take
+
+    def written(answer: Answer, close: bool, without_body: bool) -> bytes:
+        body = b"" if without_body else answer.body
+        sink(_about(_request.get(), answer.status, answer.content_type, body, dict(answer.headers)))
+        _request.set(None)  # what is answered next may be no request at all
+        return whole(answer, close, without_body)
 
     def taken(self: Hijacked, answer: bytes) -> Any:
         status, *fields = answer.decode("latin-1").split("\r\n")
@@ -42,48 +65,41 @@ def install(sink: Sink) -> None:
         sink(_about(_request.get(), int(status.split()[1]), kind))
         return take(self, answer)
 
+    response.whole = written
     Hijacked.take = taken  # type: ignore[method-assign]
 
 
-def _record_answers(sink: Sink) -> None:
-    serve, whole = Connection._answer, response.whole
-
-    async def answered(self: Connection, request: Request, close: bool) -> int:
-        token = _request.set(request)
-        try:
-            return await serve(self, request, close)
-        finally:
-            _request.reset(token)
-
-    def written(answer: Answer, close: bool, without_body: bool) -> bytes:
-        body = b"" if without_body else answer.body
-        sink(_about(_request.get(), answer.status, answer.content_type, body, dict(answer.headers)))
-        return whole(answer, close, without_body)
-
-    Connection._answer = answered  # type: ignore[method-assign]
-    response.whole = written
-
-
 def _record_streams(sink: Sink) -> None:
-    begin, opened, put = Connection.stream, Stream._begin, Stream.put
+    begin, open_, put, finish = Connection.stream, Stream.open, Stream.put, Stream.finish
+    records: WeakKeyDictionary[Stream, tuple[Request | None, str, dict[str, str]]] = WeakKeyDictionary()
 
     def begun(self: Connection, content_type: str, headers: tuple[tuple[str, str], ...] = ()) -> Stream:
         stream = begin(self, content_type, headers)
-        stream.record = (_request.get(), 200, content_type, b"", dict(headers))  # type: ignore[attr-defined]
+        records[stream] = (_request.get(), content_type, dict(headers))
         return stream
 
     def head(self: Stream) -> None:
+        request, content_type, headers = records[self]
         if not self.opened:
-            sink(_about(*self.record))  # type: ignore[attr-defined]
-        opened(self)
+            sink(_about(request, 200, content_type, b"", headers))
+
+    def opened(self: Stream) -> None:
+        head(self)
+        open_(self)
 
     def piece(self: Stream, data: bytes) -> None:
-        request, status, content_type, _, headers = self.record  # type: ignore[attr-defined]
+        request, content_type, headers = records[self]
+        head(self)
         if content_type == response.JSON:
-            sink(_about(request, status, content_type, data, headers))
+            sink(_about(request, 200, content_type, data, headers))
         put(self, data)
 
-    Connection.stream, Stream._begin, Stream.put = begun, head, piece  # type: ignore[method-assign]
+    async def finished(self: Stream) -> None:
+        head(self)
+        _request.set(None)
+        await finish(self)
+
+    Connection.stream, Stream.open, Stream.put, Stream.finish = begun, opened, piece, finished  # type: ignore[method-assign]
 
 
 def _about(

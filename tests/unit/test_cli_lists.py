@@ -310,3 +310,11 @@ def test_history(fake: FakeDaemon, minidock: Minidock) -> None:
     assert minidock("history", "x").output == HISTORY
     assert minidock("history", "-q", "x").output == "0123456789ab\n<missing>\n"
     assert minidock("history", "--format", "{{.Size}}", "-H=false", "x").output == "0\n4261550\n"
+
+
+def test_what_was_found_can_not_write_on_the_terminal(fake: FakeDaemon, minidock: Minidock) -> None:
+    found = {"name": "x", "description": "a\x1b[2J" + "b" * 60, "star_count": 3, "is_official": True}
+    fake.on("GET", "/images/search", [found])
+    heading, row = minidock("search", "x").output.splitlines()
+    assert heading.split() == ["NAME", "DESCRIPTION", "STARS", "OFFICIAL"]
+    assert "  a [2J" + "b" * 39 + "…   3" in row and row.endswith("[OK]")

@@ -5,7 +5,9 @@ The terminal is a real pseudo-terminal; the daemon is a fake one whose stream be
 
 from __future__ import annotations
 
+import io
 import json
+import os
 import signal
 import sys
 import termios
@@ -16,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from minidock.cli.progress import _Drawing
+from minidock.cli.progress import show_progress
 from minidock.cli.terminal import DETACH_KEYS, detach_sequence
 from tests.support.fake_daemon import Exchange, FakeDaemon
 from tests.support.terminal import Terminal
@@ -25,6 +27,7 @@ from tests.unit.conftest import ID
 
 C = f"/containers/{ID}"
 Open = Callable[..., Any]
+Draw = Callable[[list[dict[str, Any]], int], list[str]]
 
 
 class Shell:
@@ -204,14 +207,22 @@ def test_detach_keys(text: str, keys: bytes) -> None:
 # -- progress ----------------------------------------------------------------------------------------------------------
 
 
-class Screen:
+class Screen(io.StringIO):
     """A terminal's screen, as far as progress needs one: lines, a cursor, up, down and erase."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.lines = [""]
         self.at = 0
 
-    def write(self, text: str) -> None:
+    def isatty(self) -> bool:
+        return True
+
+    def fileno(self) -> int:
+        return 1
+
+    def write(self, text: str) -> int:
+        size = len(text)
         while text:
             if text.startswith("\033["):
                 digits, letter = "", text[2]
@@ -230,31 +241,38 @@ class Screen:
                     self.lines += [""] * (self.at + 1 - len(self.lines))
                 elif letter != "\r":
                     self.lines[self.at] += letter
+        return size
 
-    def flush(self) -> None:
-        pass
+
+@pytest.fixture
+def draw(monkeypatch: pytest.MonkeyPatch) -> Draw:
+    """What progress leaves on a screen so many columns wide."""
+
+    def drawn(progress: list[dict[str, Any]], columns: int) -> list[str]:
+        monkeypatch.setattr(os, "get_terminal_size", lambda _: os.terminal_size((columns, 24)))
+        screen = Screen()
+        show_progress(progress, screen)
+        return screen.lines
+
+    return drawn
 
 
 def line(ident: str, status: str, current: int = 0, total: int = 0) -> dict[str, Any]:
     return {"id": ident, "status": status, "progressDetail": {"current": current, "total": total} if current else {}}
 
 
-def test_each_layer_keeps_its_line() -> None:
-    screen = Screen()
-    drawing = _Drawing(screen, 200)  # type: ignore[arg-type]
-    drawing.show(
-        [
-            {"id": "3.23", "status": "Pulling from library/alpine"},
-            line("aaa", "Pulling fs layer"),
-            line("bbb", "Pulling fs layer"),
-            line("aaa", "Downloading", 1_000_000, 4_000_000),
-            line("bbb", "Download complete"),
-            line("aaa", "Downloading", 4_000_000, 4_000_000),
-            line("bbb", "Extracting", 5),
-            {"status": "Digest: sha256:12"},
-        ]
-    )
-    assert screen.lines == [
+def test_each_layer_keeps_its_line(draw: Draw) -> None:
+    progress = [
+        {"id": "3.23", "status": "Pulling from library/alpine"},
+        line("aaa", "Pulling fs layer"),
+        line("bbb", "Pulling fs layer"),
+        line("aaa", "Downloading", 1_000_000, 4_000_000),
+        line("bbb", "Download complete"),
+        line("aaa", "Downloading", 4_000_000, 4_000_000),
+        line("bbb", "Extracting", 5),
+        {"status": "Digest: sha256:12"},
+    ]
+    assert draw(progress, 200) == [
         "3.23: Pulling from library/alpine",
         f"aaa: Downloading [{'=' * 50}]  4MB/4MB",
         "bbb: Extracting  5B",
@@ -266,10 +284,8 @@ def test_each_layer_keeps_its_line() -> None:
 @pytest.mark.parametrize(
     ("width", "shown"), [(200, f"a: x [{'=' * 12}>{' ' * 37}]  1MB/4MB"), (80, "a: x  1MB/4MB"), (10, "a: x  1MB")]
 )
-def test_a_line_fits_the_terminal(width: int, shown: str) -> None:
-    screen = Screen()
-    _Drawing(screen, width).show([line("a", "x", 1_000_000, 4_000_000)])  # type: ignore[arg-type]
-    assert screen.lines[0] == shown
+def test_a_line_fits_the_terminal(draw: Draw, width: int, shown: str) -> None:
+    assert draw([line("a", "x", 1_000_000, 4_000_000)], width)[0] == shown
 
 
 def test_pull_draws_on_a_terminal(fake: FakeDaemon, on_terminal: Open) -> None:

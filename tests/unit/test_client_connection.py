@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import socket
 import threading
 from collections.abc import Iterator
@@ -232,9 +233,13 @@ def test_an_empty_name_never_becomes_another_path(fake: FakeDaemon) -> None:
     assert not fake.requests
 
 
-def test_a_socket_that_one_may_not_use(tmp_path: Path) -> None:
-    from minidock.client.connection import _unreachable
+def test_a_socket_that_one_may_not_use(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Forbidden(socket.socket):
+        def connect(self, _: object) -> None:
+            raise PermissionError(errno.EACCES, "Permission denied")
 
-    error = _unreachable("unix:///run/minidock.sock", PermissionError(13, "Permission denied"))
-    assert str(error).startswith("permission denied on the daemon's socket unix:///run/minidock.sock; hint: ")
-    assert "sudo" in error.hint and "usermod -aG minidock" in error.hint
+    monkeypatch.setattr("minidock.client.connection.socket", Forbidden)
+    with pytest.raises(DaemonUnreachable) as caught:
+        connect(Endpoint("unix:///run/minidock.sock"))
+    assert str(caught.value).startswith("permission denied on the daemon's socket unix:///run/minidock.sock; hint: ")
+    assert "sudo" in caught.value.hint and "usermod -aG minidock" in caught.value.hint

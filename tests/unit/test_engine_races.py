@@ -6,6 +6,8 @@ Each test was seen to fail. With a real daemon: root/test_faults_load.py, root/t
 from __future__ import annotations
 
 import asyncio
+import io
+import os
 import sqlite3
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -14,16 +16,17 @@ from contextlib import ExitStack, aclosing, asynccontextmanager, closing
 from dataclasses import MISSING, fields
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 
 from minidock.build.arguments import Arguments
 from minidock.build.instructions import parse_text
 from minidock.build.settings import Metadata
+from minidock.build.stages import load
 from minidock.cgroup.limits import Limits
 from minidock.db import Database
-from minidock.engine import copyup, create, logs, restore
+from minidock.engine import copyup, create, leftovers, logs, restore
 from minidock.engine.building.builds import Builds
 from minidock.engine.building.files import Files
 from minidock.engine.building.request import BuildRequest
@@ -42,6 +45,8 @@ from minidock.engine.requests import CreateRequest, LogRequest
 from minidock.engine.restarts import Restarts
 from minidock.engine.roots import Hold
 from minidock.engine.updates import Updates
+from minidock.image.model import Image
+from minidock.runtime.monitor import Monitor
 from minidock.wire.errors import Error, NotFound, Unavailable
 
 
@@ -137,17 +142,20 @@ def test_a_container_that_goes_while_the_daemon_ends_keeps_nothing_from_being_cl
 def test_what_ends_while_the_daemon_ends_is_left_to_the_next_one(containers: Containers) -> None:
     one = add(containers, "1", status=Status.RESTARTING)
 
+    started: list[object] = []
+
     async def start(*_: object) -> None:
-        pass
+        started.append(_)
 
     async def scenario() -> None:
-        restarts = Restarts(SimpleNamespace(containers=containers), start, start)  # type: ignore[arg-type]
+        restarts = Restarts(parts_with(containers=containers), start, start)
         restarts.begin()
         await restarts.close()
         restarts.after(one, 0)
-        assert not restarts._timers
+        await asyncio.sleep(0.01)
 
     asyncio.run(scenario())
+    assert not started
 
 
 def test_a_restart_that_fails_in_the_database_is_a_failed_restart(containers: Containers) -> None:
@@ -161,7 +169,7 @@ def test_a_restart_that_fails_in_the_database_is_a_failed_restart(containers: Co
         failed.set()
 
     async def scenario() -> None:
-        restarts = Restarts(SimpleNamespace(containers=containers), start, note)  # type: ignore[arg-type]
+        restarts = Restarts(parts_with(containers=containers), start, note)
         restarts.begin()
         restarts.after(one, 0)
         await asyncio.wait_for(failed.wait(), 10)
@@ -170,16 +178,31 @@ def test_a_restart_that_fails_in_the_database_is_a_failed_restart(containers: Co
 
 
 def test_who_is_asked_again_and_can_t_be_restored_is_told_of(
-    containers: Containers, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    containers: Containers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    one = add(containers, "1")
+    one, answers = add(containers, "1"), iter((Unavailable("no answer"), NotFound("its cgroup is gone")))
+    (tmp_path / "monitors").mkdir()
+    directory = (tmp_path / "monitors").joinpath
+    settings = SimpleNamespace(monitor_directory=directory, exec_root=tmp_path, instance="")
+    nothing, later = lambda *_: None, lambda *_: asyncio.sleep(0)
+    cgroups, images, ports = (SimpleNamespace(place=nothing, release=nothing, restore=later) for _ in range(3))
+    parts = parts_with(containers=containers, settings=settings, cgroups=cgroups, images=images, ports=ports)
+    endpoints: Any = SimpleNamespace(adopt=later, mark="")
+    lifecycle: Any = SimpleNamespace(restarts=SimpleNamespace(begin=nothing))
 
-    async def fails(*_: object) -> None:
-        raise NotFound("its cgroup is gone")
+    async def adopt(*_: object) -> NoReturn:
+        raise next(answers)
 
-    monkeypatch.setattr(restore, "_PAUSE", 0)
-    monkeypatch.setattr(restore, "_settle", fails)
-    asyncio.run(restore._ask_again(SimpleNamespace(containers=containers), None, one))  # type: ignore[arg-type]
+    async def scenario() -> None:
+        await restore.restore(parts, lifecycle, endpoints)
+        again = containers.live(one).watcher
+        assert again
+        await again
+
+    monkeypatch.setattr(restore, "PAUSE", 0)
+    monkeypatch.setattr(Monitor, "adopt", adopt)
+    monkeypatch.setattr(leftovers, "find", lambda *_: [])
+    asyncio.run(scenario())
     assert "its cgroup is gone" in caplog.text
 
 
@@ -187,17 +210,20 @@ def test_the_end_of_a_long_log_is_looked_for_beside_the_loop(tmp_path: Path, mon
     """A tail of millions of lines reads the whole file, which may be gigabytes."""
     where: list[threading.Thread] = []
 
-    def look(files: list[object], _: int | None) -> list[int]:
-        where.append(threading.current_thread())
-        return [0] * len(files)
+    class Watched(io.FileIO):
+        def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+            if whence == os.SEEK_END:
+                where.append(threading.current_thread())
+            return super().seek(offset, whence)
 
     async def scenario() -> None:
         async for _ in logs.read(tmp_path / "log", LogRequest(stdout=True, tail=10), lambda: False):
             pass
 
-    monkeypatch.setattr(logs, "_start_of_tail", look)
+    (tmp_path / "log").touch()
+    monkeypatch.setattr("minidock.engine.logs.open", lambda path, *_, **__: Watched(path), raising=False)
     asyncio.run(scenario())
-    assert where[0] is not threading.main_thread()
+    assert where and threading.main_thread() not in where
 
 
 def test_a_plan_too_looks_at_the_host_s_paths_in_threads_that_may_hang() -> None:
@@ -234,16 +260,15 @@ def test_a_commit_that_fails_tells_that_the_container_goes_on(containers: Contai
     assert asyncio.run(scenario()) == ["pause", "unpause"]
 
 
-@pytest.mark.parametrize("kind", ["COPY", "RUN"])
-def test_a_build_that_is_cancelled_waits_for_the_layer_that_is_being_made(
-    kind: str, containers: Containers, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.parametrize("step", ["LABEL a=b", "RUN true"])
+def test_a_build_that_is_cancelled_waits_for_the_layer_that_is_being_made(step: str, containers: Containers) -> None:
     """What it is read from is deleted next, and what is gone is left out of it: the cache would keep half a layer."""
     begun, go, one = threading.Event(), threading.Event(), add(containers, "1")
 
-    def make(*_: object) -> Any:
+    def make(*_: object) -> NoReturn:
         begun.set()
         go.wait(10)
+        raise Error("no space left")
 
     @asynccontextmanager
     async def still(_: Container) -> AsyncIterator[None]:
@@ -252,16 +277,17 @@ def test_a_build_that_is_cancelled_waits_for_the_layer_that_is_being_made(
     async def run(_: object, use: Callable[[Container], Awaitable[Any]]) -> Any:
         return await use(one)
 
+    images = SimpleNamespace(layers_dir="", lowers=make, add_step=make)
+    images.resolve, images.settings = (lambda _: Image("sha256:" + "1" * 64)), (lambda _: {"Env": []})
+    parts = parts_with(images=images, settings=SimpleNamespace(container_directory=lambda _: Path("/nowhere")))
+    roots: Any = SimpleNamespace(still=still)
+    runner: Any = SimpleNamespace(run=run)
+    output: Any = SimpleNamespace(say=lambda _: None)
+    workplace: Any = None
+
     async def scenario() -> None:
-        build = Build.__new__(Build)
-        build._parts, build._roots = parts_with(), SimpleNamespace(still=still)  # type: ignore[assignment]
-        build._runner = SimpleNamespace(run=run)  # type: ignore[assignment]
-        build._state = State(SimpleNamespace(diff_ids=()), Metadata({}))  # type: ignore[arg-type]
-        build._arguments = Arguments({}, {})
-        monkeypatch.setattr(build, "_layer_of", make)
-        monkeypatch.setattr(build, "_found", lambda _: asyncio.sleep(0))
-        work = build._made(make) if kind == "COPY" else build._run(parse_text("RUN true"))
-        working = asyncio.ensure_future(work)
+        build = Build(parts, roots, BuildRequest(no_cache=True), workplace, runner, output)
+        working = asyncio.ensure_future(build.run(load(f"FROM base\n{step}\n".encode())))
         await asyncio.to_thread(begun.wait, 10)
         working.cancel()
         _, still_working = await asyncio.wait([working], timeout=0.1)
@@ -444,7 +470,7 @@ def test_a_container_that_was_removed_meanwhile_needs_no_letting_go(containers: 
     one, held = add(containers, "1", status=Status.EXITED), dict[str, int]()
 
     async def scenario() -> None:
-        hold = Hold(SimpleNamespace(containers=containers), one, held)  # type: ignore[arg-type]
+        hold = Hold(parts_with(containers=containers), one, held)
         await hold.take()
         containers.discard(one)
         await hold.release()

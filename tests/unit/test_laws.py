@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from statistics import median
 
@@ -200,6 +201,53 @@ def test_every_step_kind_tells_why_and_in_which_order() -> None:
         missing = [word for word in ("Why:", "Order:", "See:") if word not in comment]
         wrong += [f"step_{kind}: no {', '.join(missing)} in its comment"] if missing else []
     assert kinds and not wrong, "\n".join(wrong)
+
+
+# -- the tests --------------------------------------------------------------------------------------------------------
+
+
+def imported(path: Path) -> set[str]:
+    """The names that a file's imports from minidock/ and tests/ stand for in it."""
+    found = [node for node in ast.walk(sources.tree(path)) if isinstance(node, ast.Import | ast.ImportFrom)]
+    ours = [node for node in found if re.match(r"from (minidock|tests)\b", ast.unparse(node))]
+    return {alias.asname or alias.name for node in ours for alias in node.names}
+
+
+def private(path: Path) -> Iterator[str]:
+    """Where a file reaches for what another module has for itself: by an import, a dot, or a patch."""
+    hidden, names = re.compile(r"(.*\.)?_[^_.]\w*"), imported(path)
+    for name in names:
+        if hidden.fullmatch(name):
+            yield f"{sources.place(path)}: imports {name}"
+    for node in ast.walk(sources.tree(path)):
+        if isinstance(node, ast.Attribute) and hidden.fullmatch(node.attr) and ast.unparse(node.value) in names:
+            yield f"{sources.place(path, node.lineno)}: {ast.unparse(node)}"
+        elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith("setattr"):
+            texts = [str(one.value) for one in node.args[:2] if isinstance(one, ast.Constant)]
+            yield from (f"{sources.place(path, node.lineno)}: sets {text}" for text in texts if hidden.fullmatch(text))
+
+
+def test_tests_know_only_what_is_public() -> None:
+    """What is private changes its shape without a look at the tests."""
+    wrong = [line for path in sources.python_files("tests") for line in private(path)]
+    assert not wrong, "\n".join(wrong)
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "from minidock.engine.execs import Execs, _Collected",
+        "from minidock.engine import restore\nrestore._settle()",
+        "from minidock.engine import execs as module\nmodule._start()",
+        "monkeypatch.setattr(restore, '_settle', None)",
+        "monkeypatch.setattr('minidock.engine.restore._settle', None)",
+    ],
+)
+def test_the_law_on_what_is_private_can_fail(code: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sources, "TOP", tmp_path)
+    file = tmp_path / "bad.py"
+    file.write_text(code + "\n")
+    assert len(list(private(file))) == 1
 
 
 # -- the page of the API ----------------------------------------------------------------------------------------------

@@ -15,6 +15,6 @@ def test_one_that_hangs_is_given_up_as_a_system_call_would_be(tmp_path: Path, mo
     program.write_text("#!/bin/sh\nexec sleep 60\n")
     program.chmod(0o755)
     monkeypatch.setattr(nft, "find", lambda: str(program))
-    monkeypatch.setattr(nft, "_PATIENCE", 0.1)
+    monkeypatch.setattr(nft, "PATIENCE", 0.1)
     with pytest.raises(TimeoutError, match="nft"):
         nft.load("")

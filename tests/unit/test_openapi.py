@@ -76,7 +76,7 @@ def test_every_reference_of_the_page_leads_somewhere() -> None:
 
     used = references(openapi.page())
     for reference in used:
-        openapi._at(reference)
+        openapi.at(reference)
     schemas = openapi.page()["components"]["schemas"]
     unused = {f"#/components/schemas/{name}" for name in schemas} - used
     assert not unused

@@ -2,10 +2,22 @@
 
 from __future__ import annotations
 
+import json
+from typing import cast
+from urllib.parse import quote
+
 import pytest
 
-from minidock.api.ps import _port_fits, _ports
+from minidock.api.ps import Selection
+from minidock.api.request import Exchange, Request
+from minidock.engine.config import Config, HostConfig
+from minidock.engine.model import Container, Definition
 from minidock.wire.errors import InvalidArgument
+
+
+def selection(**filters: list[str]) -> Selection:
+    query = "all=1&filters=" + quote(json.dumps(filters))
+    return Selection(Request(cast(Exchange, None), "GET", "/containers/json", query, {}))
 
 
 @pytest.mark.parametrize(
@@ -21,11 +33,14 @@ from minidock.wire.errors import InvalidArgument
     ],
 )
 def test_a_port_lies_in_what_is_asked_for(value: str, ports: list[str], fits: bool) -> None:
-    assert _port_fits([_ports("publish", value)], ports) is fits
-    assert _port_fits([], ports), "nothing asked for, everything fits"
+    one = Container(
+        "1" * 64, "web", 1, Definition("i", Config(exposed_ports={port: {} for port in ports}), HostConfig())
+    )
+    assert selection(expose=[value]).choose([one], None) == ([one] if fits else [])
+    assert selection().choose([one], None) == [one], "nothing asked for, everything fits"
 
 
 @pytest.mark.parametrize("value", ["", "http", "90-80", "80/icmp", "-1"])
 def test_what_is_no_port_is_refused(value: str) -> None:
     with pytest.raises(InvalidArgument, match="invalid filter 'publish="):
-        _ports("publish", value)
+        selection(publish=[value])

@@ -6,14 +6,16 @@ What they are good for: root/test_bridge.py.
 from __future__ import annotations
 
 import os
+import socket
 import sqlite3
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv4Interface
 
 import pytest
 
-from minidock.network import ready as module
 from minidock.network.ready import Ready
-from minidock.network.sandbox import Sandbox
+from minidock.network.sandbox import Endpoint, Sandbox
+
+ENDPOINT = Endpoint("net", "1" * 64, "eth0", "02:42:0a:00:00:02", IPv4Interface("10.0.0.2/24"), IPv4Address("10.0.0.1"))
 
 
 class FailingBridge:
@@ -35,7 +37,7 @@ class FailingBridge:
         self.held.add(owner)
         self._try()
         self.fds.append(os.open("/dev/null", os.O_RDONLY))
-        return Sandbox(self.fds[-1], None)  # type: ignore[arg-type]
+        return Sandbox(self.fds[-1], ENDPOINT)
 
     def hand_over(self, owner: str, container_id: str) -> bool:
         self._try()
@@ -50,7 +52,7 @@ def test_a_database_that_fails_costs_no_descriptor_and_no_lease(monkeypatch: pyt
     """Seen to fail where a sandbox that can't be handed over is just dropped."""
     bridge = FailingBridge()
     ready = Ready(bridge, 1)  # type: ignore[arg-type]
-    monkeypatch.setattr(module, "_plugged", lambda _: True)
+    monkeypatch.setattr(socket, "if_nametoindex", lambda _: 1)
     ready.make_one()
     bridge.broken = True
     with pytest.raises(sqlite3.OperationalError):

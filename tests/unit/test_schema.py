@@ -5,6 +5,7 @@ support/database_v1.sql is what a minidock of version 1 wrote. Read next: minido
 
 from __future__ import annotations
 
+import os
 import shutil
 import sqlite3
 from pathlib import Path
@@ -103,11 +104,11 @@ def test_a_migration_that_fails_has_not_happened(path: Path, monkeypatch: pytest
 def test_no_room_for_the_copy_means_no_migration(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Seen to fail where the copy comes after the steps."""
 
-    def no_room(_: Path) -> None:
+    def no_room(_: int) -> None:
         raise OSError(28, "No space left on device")
 
     before = _dump(path)
-    monkeypatch.setattr(module, "_sync", no_room)
+    monkeypatch.setattr(os, "fsync", no_room)
     with pytest.raises(ServerError, match="No space left"):
         Database(path)
     assert _dump(path) == before and [one.name for one in path.parent.glob("*.v1*")] == []

@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 
-from minidock.cli import search as cli
 from minidock.image.http import Timing
 from minidock.image.model import Auth, Found, RegistryConfig
 from minidock.image.search import search
@@ -73,8 +72,3 @@ def test_an_index_that_is_none(fake: FakeRegistry, reply: Reply, says: str) -> N
 def test_a_term_that_is_none(term: str) -> None:
     with pytest.raises(Error, match="invalid repository name"):
         found(term)
-
-
-def test_a_description_can_not_write_on_the_terminal() -> None:
-    row = cli._row({"name": "x", "description": "a\x1b[2J" + "b" * 60, "is_official": True}, False, as_table=True)
-    assert row["Description"] == "a [2J" + "b" * 39 + "…" and row["IsOfficial"] == "[OK]"

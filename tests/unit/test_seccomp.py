@@ -65,7 +65,7 @@ def allowed_numbers(go_name: str, machine: str) -> set[int | None]:
         applies = set(entry.get("includes", {}).get("caps", [])) <= DEFAULT
         applies &= go_name in entry.get("includes", {}).get("arches", [go_name])
         if applies and entry["action"] == "SCMP_ACT_ALLOW" and "args" not in entry:
-            allowed |= {seccomp_bpf._number(machine, name) for name in entry["names"]}
+            allowed |= {seccomp_bpf.syscall_number(machine, name) for name in entry["names"]}
     return allowed
 
 
@@ -103,7 +103,7 @@ def test_other_machines_answer_as_the_profile_says(machine: str, go_name: str, t
 @AMD64
 @pytest.mark.parametrize("name", SHUT.split())
 def test_what_only_adds_attack_surface_is_refused(default: Seccomp, name: str) -> None:
-    number = seccomp_bpf._number("x86_64", name)
+    number = seccomp_bpf.syscall_number("x86_64", name)
     assert number is not None and default.run(X86_64, number) == EPERM
 
 
@@ -188,7 +188,7 @@ def test_a_capability_opens_its_calls_and_its_absence_shuts_them(capability: str
     given = Seccomp(compile_profile(profile, DEFAULT | {capability}))
     withheld = Seccomp(compile_profile(profile, frozenset(NUMBERS) - {capability, "CAP_SYS_ADMIN"}))
     for name in names.split():
-        number = seccomp_bpf._number("x86_64", name)
+        number = seccomp_bpf.syscall_number("x86_64", name)
         assert number is not None and given.run(X86_64, number) == ALLOW, name
         if name not in ("bpf", "syslog", "perf_event_open"):
             assert withheld.run(X86_64, number) == (ENOSYS if name == "clone3" else EPERM), name
@@ -370,7 +370,7 @@ def test_podmans_spelling_of_errno_is_read() -> None:
 @pytest.fixture
 def builds(monkeypatch: pytest.MonkeyPatch) -> list[object]:
     """The filters that were compiled during the test; the programs kept in memory are forgotten first."""
-    seccomp._compile.cache_clear()
+    compile_profile.cache_clear()
     seen: list[object] = []
 
     def counted(wanted: seccomp_bpf.Filter) -> bytes:
@@ -385,7 +385,7 @@ def test_a_program_is_compiled_once_and_found_again_by_the_next_daemon(tmp_path:
     profile, cache = SeccompProfile.load(), tmp_path / "cache"
     first = compile_profile(profile, DEFAULT, cache)
     assert compile_profile(SeccompProfile.load(), DEFAULT, cache) == first and len(builds) == 1
-    seccomp._compile.cache_clear()
+    compile_profile.cache_clear()
     assert compile_profile(profile, DEFAULT, cache) == first and len(builds) == 1
     assert compile_profile(profile, frozenset(), cache) != first and len(builds) == 2
     assert cache.stat().st_mode & 0o777 == 0o700 and {file.suffix for file in cache.iterdir()} == {".bpf"}
@@ -397,7 +397,7 @@ def test_a_damaged_file_is_compiled_anew(tmp_path: Path, builds: list[object], d
     (file,) = tmp_path.iterdir()
     stored = file.read_bytes()
     file.write_bytes(stored[:-8] if damage is None else damage)
-    seccomp._compile.cache_clear()
+    compile_profile.cache_clear()
     assert compile_profile(SeccompProfile.load(), DEFAULT, tmp_path) == first and len(builds) == 2
     assert file.read_bytes() == stored
 
