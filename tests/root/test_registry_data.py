@@ -9,8 +9,8 @@ import json
 import subprocess
 from pathlib import Path
 
-import docker  # type: ignore[import-untyped]
-import docker.errors  # type: ignore[import-untyped]
+import docker
+import docker.errors
 import pytest
 
 from minidock.image.manifest import host_platform
