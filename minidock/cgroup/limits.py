@@ -11,18 +11,24 @@
     --pids-limit                pids.max          a number
     --blkio-weight, -device     io.weight         10..1000 becomes 1..10000 in a straight line, as runc has it
     --device-read-bps, …        io.max            a line for each device and rate
+    --hugetlb-limit 2MB=…       hugetlb.2MB.max, .rsvd.max   bytes, which the kernel rounds down to whole pages
+
+The last is not Docker's; the API calls it as the OCI runtime spec does. It takes both files. rsvd.max makes an mmap(2)
+that would reserve too much fail (ENOMEM); without it a container could reserve the host's whole pool, touching no page.
+But it does not count what is mapped with MAP_NORESERVE: there max ends who touches a page too many (SIGBUS).
 
 All functions here are pure. A limit whose file does not exist on this machine becomes a warning, as in Docker, and
 never a silence.
 
-Serves tree.py. See: cgroup-v2.rst, "Controllers"; the OCI runtime spec, config-linux.md. Read next: tree.py.
+Serves tree.py. See: cgroup-v2.rst, "Controllers"; cgroup-v1/hugetlb.rst, "reservation usage"; the OCI runtime spec,
+config-linux.md. Read next: tree.py.
 """
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from minidock.wire.errors import InvalidArgument
@@ -33,6 +39,7 @@ MIN_MEMORY = 6 << 20
 PERIOD = 100_000
 """The period in microseconds over which --cpus is measured, Docker's and the kernel's default."""
 
+_PAGE_SIZE = re.compile(r"[1-9]\d{0,3}[KMG]B", re.ASCII)
 _CPU_LIST = re.compile(r"\d{1,5}(-\d{1,5})?(,\d{1,5}(-\d{1,5})?)*", re.ASCII)
 
 
@@ -41,7 +48,8 @@ class Limits:
     """What a container may use. None is "not set"; 0 means the same, as in Docker's JSON; -1 is "without limit".
 
     Memory in bytes; ``memory_swap`` is memory and swap together; ``nano_cpus`` in 10^-9 of a core; ``cpu_period`` and
-    ``cpu_quota`` in microseconds. For an update give the whole wish (the swap limit depends on the memory limit).
+    ``cpu_quota`` in microseconds; ``hugepages`` by size of page, where 0 is none at all. For an update give the whole
+    wish (the swap limit depends on the memory limit).
     """
 
     memory: int | None = None
@@ -57,6 +65,7 @@ class Limits:
     io_weight: int | None = None
     io_weights: tuple[tuple[str, int], ...] = ()
     io_max: tuple[str, ...] = ()
+    hugepages: tuple[tuple[str, int], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -84,10 +93,14 @@ _MISSING = {
 }
 
 
+_NO_HUGETLB = _NO.format("hugetlb limits", "Limit of huge pages discarded")
+
+
 def settings(limits: Limits) -> list[Setting]:
     """The writes for a set of limits, in an order that the kernel takes; what is not set is not named.
 
     memory.swap.max goes before memory.max: a container that is to get less memory may then swap out what it must lose.
+    Huge pages go first of all, since they can't be taken back: a limit below what is in use is refused (EBUSY).
     """
     wanted = {
         "memory.swap.max": _swap_max(limits),
@@ -101,12 +114,19 @@ def settings(limits: Limits) -> list[Setting]:
         "pids.max": _amount(limits.pids_limit),
         "io.weight": f"default {_io_weight(limits.io_weight)}" if limits.io_weight else None,
     }
-    writes = [(file, value) for file, value in wanted.items() if value is not None]
+    writes = [
+        (file, str(most) if most >= 0 else "max") for size, most in limits.hugepages for file in _hugetlb_files(size)
+    ]
+    writes += [(file, value) for file, value in wanted.items() if value is not None]
     writes += [
         ("io.weight", f"{device} {_io_weight(wanted) if wanted else 'default'}") for device, wanted in limits.io_weights
     ]
     writes += [("io.max", line) for line in limits.io_max]
-    return [Setting(file, value, _MISSING[file]) for file, value in writes]
+    return [Setting(file, value, _MISSING.get(file, _NO_HUGETLB)) for file, value in writes]
+
+
+def _hugetlb_files(size: str) -> tuple[str, str]:
+    return f"hugetlb.{size}.rsvd.max", f"hugetlb.{size}.max"
 
 
 def _amount(number: int | None) -> str | None:
@@ -178,6 +198,7 @@ def check(limits: Limits, cpus: int) -> None:
     for device, wanted in limits.io_weights:
         if wanted and not 10 <= wanted <= 1000:
             raise InvalidArgument(f"Range of blkio weight is from 10 to 1000, not {wanted} for device {device}")
+    _check_hugepages(limits.hugepages)
     for option, value in (
         ("cpuset-cpus", limits.cpuset_cpus),
         ("cpuset-mems", limits.cpuset_mems),
@@ -215,6 +236,28 @@ def _check_cpu(limits: Limits, cpus: int) -> None:
         raise InvalidArgument("CPU cfs quota can not be less than 1ms (i.e. 1000)")
     if (limits.cpu_shares or 0) < 0:
         raise InvalidArgument(f"invalid CPU shares ({limits.cpu_shares}): value must be a positive integer")
+
+
+def _check_hugepages(wanted: tuple[tuple[str, int], ...]) -> None:
+    sizes = [size for size, _ in wanted]
+    for size, most in wanted:
+        if not _PAGE_SIZE.fullmatch(size):
+            raise InvalidArgument(f"invalid size of huge pages: {size!r}", "such as 2MB or 1GB")
+        if most < -1:
+            raise InvalidArgument(
+                f"invalid limit of huge pages of {size}: {most}", "bytes, 0 for none, -1 for unlimited"
+            )
+        if sizes.count(size) > 1:
+            raise InvalidArgument(f"huge pages of {size} are limited twice")
+
+
+def check_page_sizes(wanted: tuple[tuple[str, int], ...], files: Iterable[str]) -> None:
+    """Refuses a size of huge pages that this kernel has not; one without the controller has none to compare with."""
+    parts = [file.split(".") for file in sorted(files)]
+    sizes = [part[1] for part in parts if part[0] == "hugetlb" and part[2:] == ["max"]]
+    for size, _ in wanted:
+        if sizes and size not in sizes:
+            raise InvalidArgument(f"this kernel has no huge pages of {size}", f"it has {', '.join(sizes)}")
 
 
 def cpu_list(text: str) -> frozenset[int]:

@@ -24,7 +24,7 @@ from minidock.linux.reason import reason
 from minidock.wire.errors import InvalidArgument, Unavailable
 from minidock.wire.names import is_id
 
-CONTROLLERS = ("cpuset", "cpu", "io", "memory", "pids")
+CONTROLLERS = ("cpuset", "cpu", "hugetlb", "io", "memory", "pids")
 """What is handed down to containers, where the machine has it."""
 
 OURS = ("monitors", "daemon")

@@ -116,6 +116,7 @@ class CgroupTree:
         """What would be answered to these limits: the warnings, or InvalidArgument. Touches nothing."""
         parents.resolve(parent, self.base, self.mount.mount)
         limits_module.check(limits, os.cpu_count() or 1)
+        limits_module.check_page_sizes(limits.hugepages, self._files)
         for what, wanted, kind in (("CPUs", limits.cpuset_cpus, "cpus"), ("memory nodes", limits.cpuset_mems, "mems")):
             if self._has(f"cpuset.{kind}"):
                 available = (self.base / f"cpuset.{kind}.effective").read_text()
@@ -299,6 +300,8 @@ def _write_setting(path: Path, setting: Setting) -> None:
         text = f"write {setting.value} to {setting.file}: {reason(error)}"
         if error.errno in (errno.EINVAL, errno.ERANGE, errno.ENODEV):
             raise InvalidArgument(text) from error
+        if error.errno == errno.EBUSY:  # hugetlb
+            raise Conflict(text, "the container uses more than that") from error
         if error.errno == errno.EOPNOTSUPP:  # io.weight of a device
             raise Unavailable(text, "write `MAJOR:MINOR enable=1` to io.cost.qos of the root cgroup first") from error
         raise ServerError(text) from error

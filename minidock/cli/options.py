@@ -36,6 +36,9 @@ _LIMITS = (
     value("--cpuset-mems", help="Memory nodes in which to allow execution (0-3, 0,1)"),
     value("--pids-limit", metavar="int", help="Limit the number of processes (-1 for unlimited)"),
     value("--blkio-weight", metavar="int", help="Block IO (relative weight), between 10 and 1000, or 0 to disable"),
+    _many(
+        "--hugetlb-limit", help="Limit of huge pages of a size: SIZE=BYTES, such as 2MB=64m (0: none, -1: unlimited)"
+    ),
 )
 
 _DECLARATIONS = (
@@ -233,6 +236,7 @@ def limits(options: Options) -> Json:
         CpusetMems=options["cpuset_mems"],
         PidsLimit=one("--pids-limit", options["pids_limit"], values.integer),
         BlkioWeight=one("--blkio-weight", options["blkio_weight"], values.integer),
+        HugepageLimits=_each("--hugetlb-limit", options["hugetlb_limit"], values.hugetlb_limit),
     )
 
 

@@ -262,6 +262,14 @@ def memory_or_unlimited(text: str) -> int:
     return -1 if text == "-1" else parse_bytes(text)
 
 
+def hugetlb_limit(text: str) -> Json:
+    """``2MB=64m``: an entry for HugepageLimits; the daemon knows which sizes there are."""
+    size, equals, most = text.partition("=")
+    if not equals:
+        raise InvalidArgument(f"bad format: {text}", "give SIZE=BYTES, such as 2MB=64m")
+    return {"PageSize": size, "Limit": memory_or_unlimited(most)}
+
+
 def ulimit(text: str) -> Json:
     """``nofile=1024:2048``, or one number for both; -1 is unlimited."""
     name, equals, limits = text.partition("=")

@@ -91,6 +91,14 @@ class Ulimit:
 
 
 @dataclass(frozen=True)
+class HugepageLimit:
+    """Bytes of huge pages of one size, such as "2MB"; 0 is none, -1 no limit. OCI's: Docker has no such field."""
+
+    page_size: str = ""
+    limit: int = 0
+
+
+@dataclass(frozen=True)
 class DeviceMapping:
     """A device of the host that the container gets. Permissions: letters of ``rwm``."""
 
@@ -213,6 +221,7 @@ class HostConfig:
     masked_paths: tuple[str, ...] | None = None
     readonly_paths: tuple[str, ...] | None = None
     init: bool | None = None
+    hugepage_limits: tuple[HugepageLimit, ...] | None = None
 
 
 @dataclass(frozen=True)

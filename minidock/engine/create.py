@@ -230,6 +230,7 @@ def limits(host: HostConfig) -> Limits:
         cpuset_cpus=host.cpuset_cpus or None,
         cpuset_mems=host.cpuset_mems or None,
         pids_limit=host.pids_limit or None,
+        hugepages=tuple((one.page_size, one.limit) for one in host.hugepage_limits or ()),
     )
 
 

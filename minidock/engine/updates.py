@@ -55,6 +55,10 @@ def merged(container: Container, wish: HostConfig) -> HostConfig:
     changes: dict[str, Any] = {name: getattr(wish, name) for name in LIMITS if getattr(wish, name)}
     if wish.pids_limit is not None:
         changes["pids_limit"] = wish.pids_limit or -1
+    if wish.hugepage_limits:
+        named = {one.page_size for one in wish.hugepage_limits}
+        others = [one for one in host.hugepage_limits or () if one.page_size not in named]
+        changes["hugepage_limits"] = (*others, *wish.hugepage_limits)
     if wish.restart_policy.name:
         if host.auto_remove and wish.restart_policy.name != "no":
             raise _refusal(

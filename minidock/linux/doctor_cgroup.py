@@ -23,6 +23,7 @@ CONTROLLERS = {
     "pids": "--pids-limit",
     "cpuset": "--cpuset-cpus, --cpuset-mems",
     "io": "--blkio-weight, --device-read-bps and their kind",
+    "hugetlb": "--hugetlb-limit",
 }
 """What does not work without each."""
 

@@ -10,7 +10,7 @@ import pytest
 
 from minidock.api.render import container as render
 from minidock.api.render import image as render_image
-from minidock.engine.config import Config, HostConfig, LogConfig, RestartPolicy
+from minidock.engine.config import Config, HostConfig, HugepageLimit, LogConfig, RestartPolicy
 from minidock.engine.model import Container, Definition, State, Status
 from minidock.image.model import History, Image
 from minidock.network.ports import PublishedPort
@@ -142,11 +142,15 @@ def test_a_running_container_shows_its_network_and_its_root(api: Harness) -> Non
 
 def test_what_is_left_out_when_it_says_nothing_is_there_when_it_does() -> None:
     one = container(OLD, "old", State(), stop_timeout=0, stop_signal="TERM", shell=("sh",), network_disabled=True)
-    host = HostConfig(init=True, tmpfs={"/t": ""}, sysctls={"net.a": "1"}, log_config=LogConfig("none"))
+    pages = (HugepageLimit("2MB", 0),)
+    host = HostConfig(
+        init=True, tmpfs={"/t": ""}, sysctls={"net.a": "1"}, log_config=LogConfig("none"), hugepage_limits=pages
+    )
     one.definition = dataclasses.replace(one.definition, host=host)
     value: dict[str, Any] = render.inspect(one, PLACE)
     assert {"StopSignal", "Shell", "NetworkDisabled", "StopTimeout"} <= set(value["Config"])
     assert {"Init", "Tmpfs", "Sysctls"} <= set(value["HostConfig"])
+    assert value["HostConfig"]["HugepageLimits"] == [{"PageSize": "2MB", "Limit": 0}]
     assert value["LogPath"] == ""
 
 

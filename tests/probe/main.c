@@ -16,6 +16,7 @@ static const struct {
     {"fds", verb_fds, "the open descriptors only, one a line"},
     {"filter", verb_filter, "FILE VERB…: load a seccomp filter, then do VERB"},
     {"fork", verb_fork, "N: have N children at once"},
+    {"hugepages", verb_hugepages, "N [noreserve]: map and touch N of 2 MiB, then hold them for ever"},
     {"kill", verb_kill, "SIGNAL: to itself"},
     {"mknod", verb_mknod, "PATH c|b MAJOR MINOR: make a node and try to open it"},
     {"open", verb_open, "PATH [r|w|rw]: try to open it"},

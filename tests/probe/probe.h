@@ -44,7 +44,7 @@ void report_kernel(void);
 
 /* A verb: its arguments start at argv[0]; returns the exit code. */
 typedef int verb(int argc, char **argv);
-verb verb_alloc, verb_cat, verb_exit, verb_fds, verb_filter, verb_fork, verb_kill, verb_mknod, verb_open, verb_orphans,
+verb verb_alloc, verb_cat, verb_exit, verb_fds, verb_filter, verb_fork, verb_hugepages, verb_kill, verb_mknod, verb_open, verb_orphans,
     verb_pause, verb_socket, verb_socketcall, verb_spin, verb_syscalls, verb_trap, verb_winsize, verb_write;
 
 /* Runs the verb that argv[0] names, with the rest as its arguments; the report if it names none. */

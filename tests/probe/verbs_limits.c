@@ -42,6 +42,24 @@ int verb_alloc(int argc, char **argv)
     return 0;
 }
 
+/* Maps all at once and then touches page after page; who has them holds them. */
+int verb_hugepages(int argc, char **argv)
+{
+    size_t page = 1UL << 21, wanted = argc > 0 ? (size_t)atol(argv[0]) : 1;
+    int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_HUGETLB | (21 << MAP_HUGE_SHIFT);
+
+    if (argc > 1)
+        flags |= MAP_NORESERVE;
+    char *block = mmap(NULL, wanted * page, PROT_READ | PROT_WRITE, flags, -1, 0);
+    print_one("mapped", block == MAP_FAILED ? 0 : (long long)wanted, "error", block == MAP_FAILED ? errno : 0);
+    if (block == MAP_FAILED)
+        return 1;
+    for (size_t i = 0; i < wanted; i++)
+        block[i * page] = 1;
+    print_one("touched", (long long)wanted, "error", 0);
+    return verb_pause(0, NULL);
+}
+
 /* Children that pause, until there are N or no more can be had; then they are ended one by one. */
 int verb_fork(int argc, char **argv)
 {

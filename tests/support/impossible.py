@@ -11,6 +11,8 @@ IMPOSSIBLE: dict[str, str] = {
     "compose_2": "Debian 12 has it not; it comes from the next Debian, which a machine may not reach",
     "docker_cli_28": "no Debian package has it, and what a machine may load from elsewhere is not ours to say",
     "fuse": "it is a module of the kernel, and its device may be withheld from a container",
+    "hugepages": "memory set apart for them is the machine's own, and a test changes no machine",
+    "hugetlb": "a kernel is built with it or not",
     "ipvlan": "as macvlan",
     "macvlan": "it is a module of the kernel, which no package that a test may install brings",
     "ipv6": "IPv6 is built into the kernel and not switched off at boot, or it is not there",

@@ -173,6 +173,19 @@ def cgroup_controllers(wanted: tuple[str, ...]) -> str | None:
     return f"cgroup v2 at {mount} has no controller {', '.join(missing)}" if missing else None
 
 
+_HUGEPAGES = Path("/sys/kernel/mm/hugepages/hugepages-2048kB")
+
+
+def _hugetlb() -> str | None:
+    lacks = cgroup_controllers(("hugetlb",))
+    return lacks or (None if _HUGEPAGES.is_dir() else "this kernel has no huge pages of 2 MiB")
+
+
+def _hugepages() -> str | None:
+    free = int((_HUGEPAGES / "free_hugepages").read_text()) if _HUGEPAGES.is_dir() else 0
+    return None if free >= 8 else f"{free} of 8 huge pages of 2 MiB are free (sysctl vm.nr_hugepages=8)"
+
+
 NEEDS: dict[str, tuple[str, Callable[[], str | None]]] = {
     "root": ("root", _root),
     "overlay": ("overlay mounts, as root", _overlay),
@@ -195,6 +208,8 @@ NEEDS: dict[str, tuple[str, Callable[[], str | None]]] = {
     "zsh": ("zsh, to complete in", _program("zsh")),
     "fish": ("fish, to complete in", _program("fish")),
     "apparmor": ("AppArmor in the kernel, and the program that loads profiles", _apparmor),
+    "hugetlb": ("huge pages of 2 MiB, and cgroup v2's controller for them, as root", _hugetlb),
+    "hugepages": ("eight free huge pages of 2 MiB, a matter of a sysctl", _hugepages),
     "cap_sys_resource": ("CAP_SYS_RESOURCE", _capability(CAP_SYS_RESOURCE, "CAP_SYS_RESOURCE")),
 }
 

@@ -4,7 +4,16 @@ from __future__ import annotations
 
 import pytest
 
-from minidock.cgroup.limits import Limits, check, check_available, cpu_list, settings, warnings, weight
+from minidock.cgroup.limits import (
+    Limits,
+    check,
+    check_available,
+    check_page_sizes,
+    cpu_list,
+    settings,
+    warnings,
+    weight,
+)
 from minidock.wire.errors import InvalidArgument
 
 MIB = 1 << 20
@@ -37,6 +46,16 @@ OOM = {"memory.oom.group": "1"}
         (Limits(io_weight=10), {"io.weight": "default 1"}),
         (Limits(io_weight=1000), {"io.weight": "default 10000"}),
         (Limits(io_max=("8:0 rbps=1",)), {"io.max": "8:0 rbps=1"}),
+        (
+            Limits(hugepages=(("2MB", 4 * MIB), ("1GB", 0))),
+            {
+                "hugetlb.2MB.rsvd.max": "4194304",
+                "hugetlb.2MB.max": "4194304",
+                "hugetlb.1GB.rsvd.max": "0",
+                "hugetlb.1GB.max": "0",
+            },
+        ),
+        (Limits(hugepages=(("2MB", -1),)), {"hugetlb.2MB.rsvd.max": "max", "hugetlb.2MB.max": "max"}),
     ],
 )
 def test_files_and_values(limits: Limits, files: dict[str, str]) -> None:
@@ -88,6 +107,21 @@ def test_no_warning_where_the_files_are_or_nothing_is_limited() -> None:
     assert warn(Limits(pids_limit=-1, cpu_quota=-1), set()) == []
 
 
+def test_huge_pages_are_of_a_size_that_the_kernel_has_and_without_the_controller_there_is_a_warning() -> None:
+    files = {f"hugetlb.{size}.{kind}" for size in ("2MB", "1GB") for kind in ("max", "rsvd.max", "current")}
+    wanted = Limits(hugepages=(("2MB", 4 * MIB),))
+    check_page_sizes(wanted.hugepages, files)
+    assert warn(wanted, files) == []
+    with pytest.raises(InvalidArgument, match="no huge pages of 64KB; hint: it has 1GB, 2MB"):
+        check_page_sizes((("64KB", 0),), files)
+    check_page_sizes((("64KB", 0),), {"memory.max"})
+    assert warn(wanted, {"memory.max"}) == [
+        "Your kernel does not support hugetlb limits or the cgroup is not mounted. "
+        "Limit of huge pages discarded (no hugetlb here; see minidock doctor).",
+    ]
+    assert warn(Limits(hugepages=(("2MB", -1),)), set()) == []
+
+
 def test_each_limit_warns_once() -> None:
     everything = Limits(64 * MIB, 64 * MIB, 32 * MIB, 10**9, 512, None, None, "0", "0", 10)
     lines = warn(everything, set())
@@ -116,6 +150,10 @@ def test_each_limit_warns_once() -> None:
         (Limits(cpuset_cpus="0;1"), "Invalid value 0;1 for cpuset-cpus"),
         (Limits(cpuset_mems="0\n1"), "for cpuset-mems"),
         (Limits(cpuset_cpus="٣"), "for cpuset-cpus"),
+        (Limits(hugepages=(("2M", 0),)), "invalid size of huge pages: '2M'"),
+        (Limits(hugepages=(("../2MB", 0),)), "invalid size of huge pages"),
+        (Limits(hugepages=(("2MB", -2),)), "invalid limit of huge pages of 2MB: -2"),
+        (Limits(hugepages=(("2MB", 0), ("2MB", 1))), "huge pages of 2MB are limited twice"),
     ],
 )
 def test_refusals(limits: Limits, text: str) -> None:

@@ -71,6 +71,10 @@ def test_the_portable_half(body: Any, flags: list[str], wanted: dict[str, Any]) 
         (["-m", "64m", "--memory-swap", "-1"], {"Memory": 64 << 20, "MemorySwap": -1}),
         (["--memory-reservation", "1g", "--shm-size", "1m"], {"MemoryReservation": 1 << 30, "ShmSize": 1 << 20}),
         (["--cpus", "1.5", "-c", "512"], {"NanoCpus": 1_500_000_000, "CpuShares": 512}),
+        (
+            ["--hugetlb-limit", "2MB=64m", "--hugetlb-limit", "1GB=-1"],
+            {"HugepageLimits": [{"PageSize": "2MB", "Limit": 64 << 20}, {"PageSize": "1GB", "Limit": -1}]},
+        ),
         (["--cpuset-cpus", "0-1", "--pids-limit", "-1"], {"CpusetCpus": "0-1", "PidsLimit": -1}),
         (
             ["--ulimit", "nofile=10:20", "--ulimit=core=0"],
@@ -191,6 +195,7 @@ def test_a_seccomp_profile_is_sent_along(body: Any, tmp_path: Path) -> None:
         (["--cpus", "-1"], "out of range"),
         (["--cpus", "nan"], "out of range"),
         (["--pids-limit", "x"], 'invalid argument "x" for "--pids-limit" flag'),
+        (["--hugetlb-limit", "2MB"], 'invalid argument "2MB" for "--hugetlb-limit" flag: bad format'),
         (["--stop-timeout", "x"], 'invalid argument "x" for "--stop-timeout" flag'),
         (["-e", "=x"], 'invalid argument "=x" for "-e, --env" flag: invalid environment variable: =x'),
         (["-e", ""], "invalid environment variable"),

@@ -72,6 +72,7 @@ HONOURED: dict[str, Any] = {
     "MemoryReservation": 32 << 20,
     "MemorySwap": -1,
     "PidsLimit": 10,
+    "HugepageLimits": [{"PageSize": "2MB", "Limit": 4 << 20}],  # ours
     "Ulimits": [{"Name": "nofile", "Soft": 100, "Hard": 200}],
     "Mounts": [{"Type": "tmpfs", "Target": "/run"}],
     "MaskedPaths": [],

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from minidock.engine import throttles
-from minidock.engine.config import Config, HostConfig, RestartPolicy, Ulimit
+from minidock.engine.config import Config, HostConfig, HugepageLimit, RestartPolicy, Ulimit
 from minidock.engine.model import Container, Definition
 from minidock.engine.updates import merged
 from minidock.wire.errors import Conflict, NotImplemented
@@ -24,6 +24,12 @@ def test_only_what_is_wished_changes() -> None:
 
 def test_a_pids_limit_of_0_is_no_limit() -> None:
     assert merged(container(pids_limit=10), HostConfig(pids_limit=0)).pids_limit == -1
+
+
+def test_huge_pages_of_a_size_that_is_named_get_the_wish_s_limit_and_the_others_keep_theirs() -> None:
+    old = container(hugepage_limits=(HugepageLimit("2MB", 4 << 20), HugepageLimit("1GB", 0)))
+    wish = HostConfig(hugepage_limits=(HugepageLimit("2MB", -1),))
+    assert merged(old, wish).hugepage_limits == (HugepageLimit("1GB", 0), HugepageLimit("2MB", -1))
 
 
 @pytest.mark.parametrize(

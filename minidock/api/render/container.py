@@ -19,7 +19,7 @@ from minidock.engine.networking.requests import PREDEFINED, dns_names
 from minidock.wire import times
 
 _LEFT_OUT_OF_HOST = (
-    "Annotations", "StorageOpt", "Tmpfs", "Sysctls", "Runtime", "Mounts", "Init",
+    "Annotations", "StorageOpt", "Tmpfs", "Sysctls", "Runtime", "Mounts", "Init", "HugepageLimits",
 )  # fmt: skip
 _LEFT_OUT_OF_CONFIG = (
     "ExposedPorts", "Healthcheck", "NetworkDisabled", "MacAddress", "StopSignal", "StopTimeout", "Shell",
