@@ -153,7 +153,8 @@ async def inspect(engine: Engine, request: Request) -> Answer:
 
 def _with_layers(engine: Engine, name: str) -> tuple[Image, list[str]]:
     image = engine.images.resolve(name)
-    return image, [f"{engine.images.layers_dir}/{lower}" for lower in engine.images.lowers(image)]
+    lowers = engine.images.lowers(image) if image.diff_ids else []
+    return image, [f"{engine.images.layers_dir}/{lower}" for lower in lowers]
 
 
 async def history(engine: Engine, request: Request) -> Answer:

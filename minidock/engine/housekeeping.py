@@ -15,6 +15,7 @@ from pathlib import Path
 
 from minidock.engine.model import Container
 from minidock.engine.parts import Parts
+from minidock.image.digest import chain_ids
 from minidock.image.model import Image, Removed
 from minidock.wire.errors import Conflict, NotFound
 
@@ -75,8 +76,7 @@ class Housekeeping:
         return {layer: size for image in self._parts.images.list() for layer, size in self._layers_of(image).items()}
 
     def _layers_of(self, image: Image) -> dict[str, int]:
-        images = self._parts.images
-        return dict(zip(reversed(images.lowers(image)), images.layer_sizes(image), strict=True))
+        return dict(zip(chain_ids(image.diff_ids), self._parts.images.layer_sizes(image), strict=True))
 
     def images(self) -> tuple[int, list[ImageUse]]:
         """The bytes of all layers, and each image's share. Blocks."""

@@ -28,6 +28,7 @@ from minidock.image.tarstream import TarStream
 from minidock.image.unpack import Unpacker
 from minidock.wire.errors import InvalidArgument
 
+NOTHING = "nothing"  # an empty directory beside the layers', for images that have none
 UNNAMED = "a layer whose name is not known yet"  # to be held while one is unpacked: nothing is collected then
 Discard = Callable[[Path], None]
 
@@ -70,6 +71,7 @@ class Layers:
         self._lock = threading.RLock()
         self._held: Counter[str] = Counter()
         self.directory.mkdir(mode=0o700, exist_ok=True)
+        (root / NOTHING).mkdir(mode=0o755, exist_ok=True)
 
     @contextmanager
     def holding(self, wanted: Iterable[str]) -> Iterator[None]:
@@ -84,6 +86,11 @@ class Layers:
                 self._held.subtract(held)
                 self._held = +self._held
             self.collect()
+
+    @staticmethod
+    def lowers(diff_ids: Iterable[str]) -> list[str]:
+        """The layers as overlayfs takes them, the top first, relative to ``directory``; it takes no less than one."""
+        return [f"{hex_of(chain)}/diff" for chain in reversed(chain_ids(diff_ids))] or [f"../{NOTHING}"]
 
     def present(self, layer: LayerName) -> LayerRow | None:
         """The layer's row, if it is on disk."""

@@ -87,8 +87,8 @@ class ImageStore:
         return self._layers.directory
 
     def lowers(self, image: Image) -> builtins.list[str]:
-        """The image's layers as overlayfs takes them, the top first, relative to ``layers_dir``."""
-        return [f"{digest.hex_of(chain)}/diff" for chain in reversed(digest.chain_ids(image.diff_ids))]
+        """What overlayfs is to mount for the image, the top first, relative to ``layers_dir``; always one at least."""
+        return self._layers.lowers(image.diff_ids)
 
     def layer_sizes(self, image: Image) -> builtins.list[int]:
         """The bytes of each layer's files, lowest first."""

@@ -18,6 +18,7 @@ from typing import Any
 import docker
 import pytest
 
+from tests.support.busybox import BUSYBOX
 from tests.support.cli import Cli
 from tests.support.daemon import Daemon
 from tests.support.images import directory, file, symlink, tar
@@ -400,3 +401,22 @@ def test_buildkit_is_refused_with_the_way_out(context: Context, docker_cli: Cli)
     assert done.code != 0 and ("buildx" in done.err or "DOCKER_BUILDKIT=0" in done.err), str(done)
     plain = docker_cli("build", "-t", "t:1", str(context.path))
     assert plain.code == 0 or "DOCKER_BUILDKIT=0" in plain.err, str(plain)
+
+
+def test_an_image_without_layers(context: Context, minidock: Cli, tmp_path: Path) -> None:
+    """Broken builds: one whose containers of such an image are not mounted, for want of a lower directory (EINVAL)."""
+    context.write("FROM scratch\nENV WORD=said\n")
+    context.build()
+    script = ("t:1", "/busybox", "sh", "-c", "echo $WORD")
+    said = minidock.ok("run", "--rm", "--network", "none", "-v", f"{BUSYBOX}:/busybox:ro", *script)
+    assert said == "said"
+    ident = minidock.ok("create", "t:1", "/f")
+    (tmp_path / "f").write_text("here")
+    minidock.ok("cp", str(tmp_path / "f"), f"{ident}:/f")
+    assert minidock.ok("diff", ident) == "A /f" and "here" in minidock.ok("export", ident)
+    minidock.ok("commit", ident, "t:2")
+    minidock.ok("rm", ident)
+    assert "t 1" in " ".join(minidock.ok("system", "df", "-v").split())
+    minidock.ok("rmi", "t:2")
+    context.write("FROM t:1 AS none\nFROM busybox\nCOPY --from=none / /x\n")
+    context.build()
