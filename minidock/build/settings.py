@@ -22,7 +22,11 @@ from minidock.wire.errors import InvalidArgument
 
 Settings = dict[str, Any]  # the "config" object of an image config
 DEFAULT_SHELL = ("/bin/sh", "-c")
-_PORT = re.compile(r"([0-9]{1,5})(?:-([0-9]{1,5}))?(?:/(tcp|udp|sctp))?", re.ASCII | re.IGNORECASE)
+_PORT = re.compile(
+    r"(?:(?:[0-9.]*:)?[0-9]*(?:-[0-9]+)?:)?"  # as --publish has it, which many write: it means nothing here
+    r"([0-9]{1,5})(?:-([0-9]{1,5}))?(?:/(tcp|udp|sctp))?",
+    re.ASCII | re.IGNORECASE,
+)
 
 
 class Metadata:
@@ -100,6 +104,9 @@ class Metadata:
         paths = [self._expanded(word, variables) for word in one.words]
         if not all(path.strip() for path in paths):
             raise InvalidArgument("VOLUME specified can not be an empty string")
+        for path in paths:
+            if not path.startswith("/"):  # docker builds such images, but no container can be made of them
+                raise InvalidArgument(f"VOLUME {path[:200]}: mount path must be absolute")
         self.settings["Volumes"] = {**(self.settings.get("Volumes") or {}), **{path: {} for path in paths}}
         return f"VOLUME [{' '.join(paths)}]"
 

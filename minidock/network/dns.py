@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
 
 A, PTR, AAAA, ANY = 1, 12, 28, 255
-SERVER_FAILURE = 2
+SERVER_FAILURE, NOT_IMPLEMENTED, REFUSED = 2, 4, 5
 PLAIN_UDP = 512
 """What a client without EDNS can take in one datagram."""
 
@@ -113,6 +113,11 @@ def fits(query: Query, reply: bytes) -> bool:
         return False
     echoed = reply[_HEADER.size : _HEADER.size + len(query.question)]
     return reply[4:6] == b"\0\0" or echoed.lower() == query.question.lower()
+
+
+def refuses(reply: bytes) -> bool:
+    """Whether a reply says that this server can't or won't tell, upon which another one may."""
+    return reply[3] & 0xF in (SERVER_FAILURE, NOT_IMPLEMENTED, REFUSED)
 
 
 def reversed_address(name: str) -> IPv4Address | IPv6Address | None:

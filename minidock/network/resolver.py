@@ -192,7 +192,10 @@ class Resolver:
         return dns.answer(query, kind, packed, room)
 
     async def _forward(self, data: bytes, query: Query, ask: Any) -> bytes:
-        """The first answer of the host's resolvers, in their order."""
+        """The first answer of the host's resolvers, in their order; one that can't or won't answer is no better than
+        none, as to the C library (resolv.conf(5), nameserver), which here sees a single server.
+        """
+        refusal = b""
         for server in self._names.servers():
             try:
                 async with asyncio.timeout(_PATIENCE):
@@ -201,8 +204,10 @@ class Resolver:
                 log.debug("resolver %s: %s", server, error or "no answer")
                 continue
             if dns.fits(query, reply):
-                return reply
-        return dns.failure(query)
+                if not dns.refuses(reply):
+                    return reply
+                refusal = reply
+        return refusal or dns.failure(query)
 
 
 async def _by_udp(server: str, data: bytes) -> bytes:

@@ -75,17 +75,27 @@ def test_an_entrypoint_takes_the_bases_command_away_but_not_ones_own() -> None:
     assert apply({"Cmd": ["base"]}, "CMD mine", "ENTRYPOINT x")[0]["Cmd"] == ["/bin/sh", "-c", "mine"]
 
 
+def test_ports_as_publish_has_them_are_the_containers() -> None:
+    """Docker takes them, although a Dockerfile can't say where a port is published."""
+    settings, told = apply({}, "EXPOSE 8080:80 127.0.0.1:90-91:53-54/udp :70 1.2.3.4::71")
+    assert list(settings["ExposedPorts"]) == ["71/tcp", "53/udp", "54/udp", "80/tcp", "70/tcp"]
+    assert told == ["EXPOSE 1.2.3.4::71 127.0.0.1:90-91:53-54/udp 8080:80 :70"]
+
+
 @pytest.mark.parametrize(
     ("line", "message"),
     [
         ("EXPOSE 70000", "invalid containerPort: 70000"),
         ("EXPOSE http", "invalid containerPort"),
         ("EXPOSE 9-8", "invalid containerPort"),
+        ("EXPOSE 80:http", "invalid containerPort"),
+        ("EXPOSE x:80", "invalid containerPort"),
         ("STOPSIGNAL NOSUCH", "invalid signal"),
         ("HEALTHCHECK --interval=5 CMD x", "invalid duration"),
         ("HEALTHCHECK --interval=1ns CMD x", "cannot be less than 1ms"),
         ("HEALTHCHECK --retries=-1 CMD x", "--retries must be"),
         ("VOLUME $none", "VOLUME specified can not be an empty string"),
+        ("VOLUME here", "VOLUME here: mount path must be absolute"),
         ("ENV $none=x", "names can not be blank"),
     ],
 )
