@@ -47,6 +47,7 @@ with _without_face("pyroute2"):
         NLM_F_ACK,
         NLM_F_CREATE,
         NLM_F_DUMP,
+        NLM_F_DUMP_INTR,
         NLM_F_EXCL,
         NLM_F_REPLACE,
         NLM_F_REQUEST,
@@ -69,6 +70,7 @@ with _without_face("pyroute2"):
 
 HEADER = struct.Struct("=IHHII")  # length, type, flags, sequence number, port: struct nlmsghdr
 IFF_UP = 1
+_MOST_DUMPS = 5
 _TABLE_MAIN = 254
 _RTN_UNICAST = 1
 _RTPROT_BOOT = 3
@@ -143,21 +145,35 @@ class Netlink:
             return OSError(errno.EPROTO, f"netlink: answer of type {kind} to a request")
         return None if code == 0 else OSError(-code, os.strerror(-code), _subject(requests[sequence - 1]))
 
-    def dump(self, request: Request) -> Iterator[Any]:
-        """All objects of a kind, as pyroute2 messages."""
+    def dump(self, request: Request) -> list[Any]:
+        """All objects of a kind, as pyroute2 messages.
+
+        A dump comes in parts, and one object that goes between two of them can make older kernels pass over another.
+        They say so (NLM_F_DUMP_INTR) and are asked again; where things come and go all the time, the last dump counts.
+        """
+        for _ in range(_MOST_DUMPS):
+            found, whole = self._dump(request)
+            if whole:
+                break
+        for message in found:
+            message.decode()
+        return found
+
+    def _dump(self, request: Request) -> tuple[list[Any], bool]:
         self._socket.send(request.encode(NLM_F_DUMP, 1))
+        found: list[Any] = []
+        whole = True
         while True:
             data, offset = self._socket.recv(1 << 20), 0
             while offset < len(data):
-                length, kind, *_ = HEADER.unpack_from(data, offset)
+                length, kind, flags, *_ = HEADER.unpack_from(data, offset)
+                whole = whole and not flags & NLM_F_DUMP_INTR
                 if kind == NLMSG_DONE:
-                    return
+                    return found, whole
                 if kind == NLMSG_ERROR:
                     (code,) = struct.unpack_from("=i", data, offset + HEADER.size)
                     raise OSError(-code, os.strerror(-code), "netlink dump")
-                message = request.make(data[offset : offset + length])
-                message.decode()
-                yield message
+                found.append(request.make(data[offset : offset + length]))
                 offset += length + 3 & ~3
 
 
