@@ -148,7 +148,7 @@ class Resolver:
             self._sockets.udp.sendto(reply, client)
 
     async def _forward_datagram(self, data: bytes, query: Query, client: tuple[str, int]) -> None:
-        self._send(await self._forward(data, query, _by_udp), client)
+        self._send(await self._forward(data, query, ask_by_udp), client)
 
     # ---- TCP
 
@@ -171,7 +171,7 @@ class Resolver:
                     return
                 reply = self._own(query, _MOST)
                 if reply is None:
-                    reply = await self._forward(data, query, _by_tcp)
+                    reply = await self._forward(data, query, ask_by_tcp)
                 async with asyncio.timeout(_IDLE):
                     await self._loop.sock_sendall(client, _framed(reply))
 
@@ -210,8 +210,8 @@ class Resolver:
         return refusal or dns.failure(query)
 
 
-async def _by_udp(server: str, data: bytes) -> bytes:
-    """A socket for each query: its random port is what makes a forged answer hard."""
+async def ask_by_udp(server: str, data: bytes) -> bytes:
+    """One server's answer. A socket for each query: its random port is what makes a forged answer hard."""
     loop = asyncio.get_running_loop()
     with _socket(server, socket.SOCK_DGRAM) as sock:
         await loop.sock_connect(sock, (server, 53))
@@ -219,7 +219,8 @@ async def _by_udp(server: str, data: bytes) -> bytes:
         return await loop.sock_recv(sock, _MOST)
 
 
-async def _by_tcp(server: str, data: bytes) -> bytes:
+async def ask_by_tcp(server: str, data: bytes) -> bytes:
+    """The same, by a connection of its own."""
     loop = asyncio.get_running_loop()
     with _socket(server, socket.SOCK_STREAM) as sock:
         await loop.sock_connect(sock, (server, 53))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from typing import Any
 
 import pytest
@@ -21,6 +22,10 @@ class Kernel:
         self._dumps = list(dumps)
         self._answers: list[bytes] = []
 
+    def bind(self, address: tuple[int, int]) -> None: ...
+
+    def close(self) -> None: ...
+
     def send(self, data: bytes) -> None:
         assert not self._answers, "the dump before was not read to its end"
         self._answers = list(self._dumps.pop(0) if len(self._dumps) > 1 else self._dumps[0])
@@ -38,9 +43,10 @@ def done(flags: int = 0) -> bytes:
 
 
 def names(monkeypatch: pytest.MonkeyPatch, *dumps: list[bytes]) -> list[Any]:
-    with Netlink() as kernel, monkeypatch.context() as patch:
-        patch.setattr(kernel, "_socket", Kernel(*dumps))
-        return [one.name for one in netlink.links(kernel)]
+    with monkeypatch.context() as patch:
+        patch.setattr(socket, "socket", lambda *_: Kernel(*dumps))
+        with Netlink() as kernel:
+            return [one.name for one in netlink.links(kernel)]
 
 
 @pytest.mark.parametrize("torn", [[link("a"), link("c", INTERRUPTED), done()], [link("a"), done(INTERRUPTED)]])

@@ -73,5 +73,5 @@ def test_the_next_server_is_asked_where_one_fails(
             raise ConnectionRefusedError
         return ANSWERS[server]
 
-    monkeypatch.setattr(resolver, "_by_udp", ask)
+    monkeypatch.setattr(resolver, "ask_by_udp", ask)
     assert asyncio.run(_asked(servers)) == ANSWERS[answer]
