@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from minidock.engine.engine import Engine
     from minidock.image.progress import ProgressLine
 
+KEPT = 1 << 18  # characters
 _CLASSIC = "set DOCKER_BUILDKIT=0 for the classic builder, which is here"
 
 
@@ -50,7 +51,7 @@ async def no_buildkit(engine: Engine, request: Request) -> None:
 
 
 class Output:
-    """A build's words as JSON lines; kept back if ``quiet``."""
+    """A build's words as JSON lines; if ``quiet`` the latest are kept, for the case that it fails."""
 
     def __init__(self, stream: Stream, quiet: bool) -> None:
         self._stream, self._progress = stream, Progress(stream)
@@ -60,7 +61,7 @@ class Output:
     def say(self, text: str) -> None:
         self.begun = True
         if self._quiet:
-            self._kept += text
+            self._kept = (self._kept + text)[-KEPT:]
         else:
             self._put({"stream": text})
 

@@ -6,6 +6,7 @@ What streams (attach, logs, wait) stands in ``streams.py``, what the JSON looks 
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -81,10 +82,11 @@ async def rows(engine: Engine, chosen: list[Container], size: bool) -> list[dict
         if images.get(image) != container.definition.image_id:
             image = container.definition.image_id  # the name has moved on to another image
         row = render.summary(container, image, network_ids)
-        if size:
-            written, row["SizeRootFs"] = await engine.sizes(container.id)
-            row |= {"SizeRw": written} if written else {}  # a list leaves a zero out, inspect does not
-        found.append(row)
+        with suppress(NotFound):  # it was removed while the others were counted
+            if size:
+                written, row["SizeRootFs"] = await engine.sizes(container.id)
+                row |= {"SizeRw": written} if written else {}  # a list leaves a zero out, inspect does not
+            found.append(row)
     return found
 
 

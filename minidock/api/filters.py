@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from minidock.api.body import parse_json
+from minidock.wire import times
 from minidock.wire.errors import InvalidArgument
 
 _QUANTIFIER = re.compile(r"(?<!\\)[*+?{]")
@@ -55,6 +56,17 @@ class Filters:
             if name not in labels or (valued and labels[name] != value):
                 return False
         return True
+
+    def prunes(self, labels: Mapping[str, str]) -> bool:
+        """True if a prune means what has these labels: all of ``label``, and not all of ``label!``, as with docker."""
+        return self.labels(labels) and not ("label!" in self and self.labels(labels, "label!"))
+
+    def until(self) -> int | None:
+        """The time before which things must have been made; None if it was not given."""
+        values = self.get("until")
+        if len(values) > 1:
+            raise InvalidArgument("more than one until filter specified")
+        return times.parse_query_time(values[0]) if values else None
 
     def flag(self, key: str) -> bool | None:
         """A yes-or-no filter; None if it was not given."""

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from minidock.api.filters import Filters
 from minidock.api.request import Request
 from minidock.api.response import Answer, json_answer
 from minidock.engine.codec import decode
@@ -68,24 +67,13 @@ async def remove(engine: Engine, request: Request) -> Answer:
 async def prune(engine: Engine, request: Request) -> Answer:
     """POST /networks/prune"""
     wanted = request.filters("label", "label!", "until")
-    before = _until(wanted)
-    unwanted = Filters({"label": wanted.get("label!")})
+    before = wanted.until()
 
     def fits(network: NetworkRecord) -> bool:
-        if before is not None and network.created >= before:
-            return False
-        excluded = "label!" in wanted and unwanted.labels(network.labels)
-        return wanted.labels(network.labels) and not excluded
+        return (before is None or network.created < before) and wanted.prunes(network.labels)
 
     removed = await engine.networks.prune(fits)
     return json_answer({"NetworksDeleted": removed or None})
-
-
-def _until(wanted: Filters) -> int | None:
-    values = wanted.get("until")
-    if len(values) > 1:
-        raise InvalidArgument("more than one until filter specified")
-    return times.parse_query_time(values[0]) if values else None
 
 
 async def connect(engine: Engine, request: Request) -> Answer:

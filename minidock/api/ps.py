@@ -76,11 +76,9 @@ class Selection:
 
     def _between(self, containers: list[Container]) -> list[Container]:
         """``before`` and ``since``: older, or newer, than another container."""
-        for value in self.filters.get("before"):
-            containers = containers[_place(containers, value) + 1 :]
-        for value in self.filters.get("since"):
-            containers = containers[: _place(containers, value)]
-        return containers
+        first = max((_place(containers, value) + 1 for value in self.filters.get("before")), default=0)
+        last = min((_place(containers, value) for value in self.filters.get("since")), default=len(containers))
+        return containers[first:last]
 
     def _shows(self, container: Container) -> bool:
         state, wanted = container.state, self.filters
@@ -119,10 +117,11 @@ def _code(value: str) -> int:
 
 
 def _place(containers: list[Container], reference: str) -> int:
-    for index, container in enumerate(containers):
-        if reference.removeprefix("/") == container.name or container.id.startswith(reference):
-            return index
-    raise NotFound(f"No such container: {reference}")
+    named = [index for index, one in enumerate(containers) if one.name == reference.removeprefix("/")]
+    found = named or [index for index, one in enumerate(containers) if one.id.startswith(reference)]
+    if not found:
+        raise NotFound(f"No such container: {reference}")
+    return found[0]
 
 
 def _network_ids(container: Container) -> tuple[str, ...]:
@@ -143,7 +142,7 @@ def _ports(key: str, value: str) -> tuple[int, int, str]:
 
 def _port_fits(wanted: Sequence[tuple[int, int, str]], ports: Iterable[str]) -> bool:
     """Whether nothing is wanted, or one of the ports (``80/tcp``, ``80``, ``80-90/tcp``) lies in a range."""
-    has = [_ports("port", port) for port in ports] if wanted else []
+    has = [_ports("port", port.lower()) for port in ports] if wanted else []
     return not wanted or any(
         low <= last and first <= high and kind == protocol
         for first, last, protocol in wanted

@@ -7,12 +7,11 @@ A prune without filters takes what is certainly waste: containers that do not ru
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from minidock.api import containers, volumes
-from minidock.api.filters import Filters
 from minidock.api.render import image as render
 from minidock.api.request import Request
 from minidock.api.response import Answer, json_answer
@@ -32,10 +31,10 @@ _TYPES = frozenset(("container", "image", "volume", "build-cache"))
 async def prune_containers(engine: Engine, request: Request) -> Answer:
     """POST /containers/prune"""
     wanted = request.filters("label", "label!", "until")
-    before = _until(wanted)
+    before = wanted.until()
 
     def fits(container: Container) -> bool:
-        return (before is None or container.created < before) and _labelled(wanted, container.config.labels)
+        return (before is None or container.created < before) and wanted.prunes(container.config.labels)
 
     removed, size = await engine.housekeeping.prune_containers(fits)
     return json_answer({"ContainersDeleted": removed or None, "SpaceReclaimed": size})
@@ -50,29 +49,16 @@ async def prune_builds(engine: Engine, request: Request) -> Answer:
 async def prune_images(engine: Engine, request: Request) -> Answer:
     """POST /images/prune"""
     wanted = request.filters("dangling", "label", "label!", "until")
-    before, dangling = _until(wanted), wanted.flag("dangling")
+    before, dangling = wanted.until(), wanted.flag("dangling")
 
     def fits(image: Image) -> bool:
         if dangling is not False and image.tags:
             return False
         created = render.created(image.created) * times.SECOND
-        return (before is None or created < before) and _labelled(wanted, image.config.labels)
+        return (before is None or created < before) and wanted.prunes(image.config.labels)
 
     removed, size = await engine.housekeeping.prune_images(fits)
     return json_answer({"ImagesDeleted": render.removed(removed) or None, "SpaceReclaimed": size})
-
-
-def _until(wanted: Filters) -> int | None:
-    values = wanted.get("until")
-    if len(values) > 1:
-        raise InvalidArgument("more than one until filter specified")
-    return times.parse_query_time(values[0]) if values else None
-
-
-def _labelled(wanted: Filters, labels: Mapping[str, str]) -> bool:
-    """All labels of ``label``, and none of ``label!``."""
-    unwanted = (Filters({"label": (text,)}) for text in wanted.get("label!"))
-    return wanted.labels(labels) and not any(one.labels(labels) for one in unwanted)
 
 
 async def df(engine: Engine, request: Request) -> Answer:
@@ -99,11 +85,11 @@ async def df(engine: Engine, request: Request) -> Answer:
 
 
 def _volumes(engine: Engine) -> list[dict[str, Any]]:
-    used = [point.name for container in engine.containers() for point in container.definition.mounts]
+    used = Counter(point.name for container in engine.containers() for point in container.definition.mounts)
     return [
         {
             **volumes.shown(record),
-            "UsageData": {"Size": tree_size(Path(record.mountpoint)), "RefCount": used.count(record.name)},
+            "UsageData": {"Size": tree_size(Path(record.mountpoint)), "RefCount": used[record.name]},
         }
         for record in engine.volumes.all()
     ]

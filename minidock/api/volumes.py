@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from minidock.api.filters import Filters
 from minidock.api.request import Request
 from minidock.api.response import Answer, json_answer
 from minidock.engine.codec import decode
@@ -74,12 +73,10 @@ async def remove(engine: Engine, request: Request) -> Answer:
 async def prune(engine: Engine, request: Request) -> Answer:
     """POST /volumes/prune: the anonymous ones; with the filter all (or before API 1.42) the named ones, too"""
     wanted = request.filters("all", "label", "label!")
-    unwanted = Filters({"label": wanted.get("label!")})
     everything = wanted.flag("all") or request.version < (1, 42)
 
     def chosen(record: VolumeRecord) -> bool:
-        excluded = "label!" in wanted and unwanted.labels(record.labels)
-        return (everything or record.anonymous) and wanted.labels(record.labels) and not excluded
+        return (everything or record.anonymous) and wanted.prunes(record.labels)
 
     removed, size = [], 0
     for record in engine.volumes.unused(chosen):

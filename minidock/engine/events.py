@@ -7,6 +7,7 @@ slowly loses the oldest, never holds up the engine.
 from __future__ import annotations
 
 import asyncio
+import weakref
 from collections import deque
 from collections.abc import AsyncIterator
 
@@ -23,7 +24,8 @@ class Events:
 
     def __init__(self) -> None:
         self._memory: deque[Event] = deque(maxlen=MEMORY)
-        self._listeners: set[asyncio.Queue[Event]] = set()
+        # Weakly: who gives up before he listens leaves a generator that never ran, and so never ends.
+        self._listeners: weakref.WeakSet[asyncio.Queue[Event]] = weakref.WeakSet()
 
     def publish(self, kind: str, action: str, ident: str, attributes: dict[str, str] | None = None) -> None:
         """Notes an event and tells all listeners."""

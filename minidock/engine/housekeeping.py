@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -82,10 +83,10 @@ class Housekeeping:
         """The bytes of all layers, and each image's share. Blocks."""
         images = self._parts.images.list()
         layers = [self._layers_of(image) for image in images]
+        having = Counter(layer for one in layers for layer in one)
         found = []
-        for at, image in enumerate(images):
-            others = {layer for n, one in enumerate(layers) if n != at for layer in one}
-            shared = sum(size for layer, size in layers[at].items() if layer in others)
+        for image, own in zip(images, layers, strict=True):
+            shared = sum(size for layer, size in own.items() if having[layer] > 1)
             found.append(ImageUse(image, shared, len(self._parts.containers.using_image(image.id))))
         return sum({layer: size for one in layers for layer, size in one.items()}.values()), found
 

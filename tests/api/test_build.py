@@ -11,6 +11,7 @@ from urllib.parse import urlencode
 
 import pytest
 
+from minidock.api import build as build_api
 from minidock.engine.building.request import BuildRequest, Output, StepExited
 from minidock.engine.config import Ulimit
 from minidock.image.model import Auth
@@ -94,6 +95,13 @@ def test_quiet_is_the_id_alone(api: Harness) -> None:
     assert build(api, Builds(), {"q": "1"}) == (200, [{"stream": f"{IMAGE}\n"}])
     said = build(api, Builds(InvalidArgument("no")), {"q": "1"})[1]
     assert said == [{"stream": "Step 1/1 : FROM x\n"}, {"errorDetail": {"message": "no"}, "error": "no"}]
+
+
+def test_quiet_keeps_the_latest_words_alone(monkeypatch: pytest.MonkeyPatch, api: Harness) -> None:
+    """A RUN may say anything without end, which a quiet client does not hold up. Seen to fail: all of it was kept."""
+    monkeypatch.setattr(build_api, "KEPT", 10)
+    said = build(api, Builds(InvalidArgument("no")), {"q": "1"})[1]
+    assert said[0] == {"stream": " : FROM x\n"}
 
 
 def test_an_error_before_the_first_step_is_a_status(api: Harness) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -374,6 +375,8 @@ def test_exec_from_create_to_inspect(api: Harness) -> None:
         ('all=1&filters={"ancestor":["busybox:latest"],"since":["old"]}', [FRESH]),
         ('all=1&filters={"ancestor":["nosuch"]}', []),
         ('all=1&filters={"before":["old"]}', [TTY, WEB]),
+        ('all=1&filters={"before":["fresh"],"since":["tty"]}', [OLD]),
+        ('all=1&filters={"before":["old"],"since":["fresh"]}', []),  # seen to be a 404
         ('filters={"network":["bridge"],"volume":["/data"],"health":["none"],"is-task":["false"]}', [TTY, WEB]),
         ('filters={"expose":["80"]}', [WEB]),
         ("filters=null", [TTY, WEB]),
@@ -383,6 +386,38 @@ def test_exec_from_create_to_inspect(api: Harness) -> None:
 def test_which_containers_a_list_shows(api: Harness, query: str, shown: list[str]) -> None:
     target = "/containers/json?" + query.replace('"', "%22").replace("{", "%7B").replace("}", "%7D")
     assert [row["Id"] for row in api.request("GET", target).json()] == shown
+
+
+def test_a_container_that_goes_while_sizes_are_counted_is_left_out(
+    api: Harness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Seen to fail: one --rm that ended meanwhile, and `ps -s` and `system df` were a 404."""
+    counted = api.engine.sizes
+
+    async def sizes(reference: str) -> tuple[int, int]:
+        if reference == OLD:
+            raise NotFound("No such container")
+        return await counted(reference)
+
+    monkeypatch.setattr(api.engine, "sizes", sizes)
+    assert [row["Id"] for row in api.request("GET", "/containers/json?all=1&size=1").json()] == [FRESH, TTY, WEB]
+
+
+@pytest.mark.parametrize(
+    ("filters", "pruned"),
+    [
+        ('{"label!":["a"]}', [FRESH]),
+        ('{"label!":["a","c"]}', [FRESH, OLD]),
+        ('{"label!":["a","b"]}', [FRESH]),
+        ('{"label":["a"],"label!":["c"]}', [OLD]),
+    ],
+)
+def test_a_prune_spares_what_has_all_labels_of_a_no(api: Harness, filters: str, pruned: list[str]) -> None:
+    """Docker's rule, for containers and images as for networks and volumes. Seen to fail where one label was enough."""
+    old = api.engine.container("old")
+    old.definition = replace(old.definition, config=replace(old.config, labels={"a": "", "b": ""}))
+    target = "/containers/prune?filters=" + "".join(f"%{byte:02X}" for byte in filters.encode())
+    assert api.request("POST", target).json()["ContainersDeleted"] == pruned
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import gc
 from pathlib import Path
 
 import pytest
@@ -72,6 +73,19 @@ def test_a_listener_that_does_not_listen_costs_bounded_memory() -> None:
         return int((await anext(stream)).action)
 
     assert asyncio.run(scenario()) == MEMORY * 10 - 4096, "the oldest go, the newest stay"
+
+
+def test_a_listener_who_gives_up_before_he_listens_is_forgotten() -> None:
+    """No descriptor is left to watch the client with, say. Seen to fail: each one kept thousands of events for ever."""
+
+    async def scenario() -> None:
+        events = Events()
+        events.subscribe()
+        gc.collect()
+        events.publish("container", "create", "1")
+        assert not events._listeners
+
+    asyncio.run(scenario())
 
 
 def test_a_wait_misses_nothing_that_comes_after_it() -> None:

@@ -130,6 +130,7 @@ def test_wishes_go_from_the_particular_to_the_chance_port() -> None:
         ("x/tcp", "", "1", 'invalid port specification: "x"'),
         ("80/icmp", "", "1", "invalid proto: icmp"),
         ("80/tcp", "", "99999", 'invalid port specification: "99999"'),
+        ("80/tcp", "", "00000899999", 'invalid port specification: "00000899999"'),  # seen to be taken for 899999
         ("80/tcp", "", "9-8", 'invalid port specification: "9-8"'),
         ("80/tcp", "", "٣", "invalid port specification"),
         ("80/tcp", "localhost", "1", "invalid IP address: localhost"),

@@ -25,6 +25,7 @@ def selection(**filters: list[str]) -> Selection:
     [
         ("80", ["80/tcp"], True),
         ("80", ["80"], True),
+        ("80", ["80/TCP"], True),  # seen to fail: one such container, and nobody could use the filter
         ("80/udp", ["80/tcp"], False),
         ("8000-8010", ["8005/tcp"], True),
         ("8005", ["8000-8010/tcp"], True),

@@ -70,7 +70,7 @@ def parse_port(text: str) -> tuple[int, str]:
 
 
 def _number(text: str) -> int:
-    if not text.isascii() or not text.isdigit() or not 0 < int(text[:6]) < 65536:
+    if not text.isascii() or not text.isdigit() or len(text) > 5 or not 0 < int(text) < 65536:
         raise InvalidArgument(f'invalid port specification: "{text}"')
     return int(text)
 
