@@ -160,9 +160,17 @@ class Unpacker:
             return parent, name
 
         parent, name = self._make(parts, create)
-        os.chown(name, entry.uid, entry.gid, dir_fd=parent, follow_symlinks=False)
-        os.chmod(name, mode, dir_fd=parent)  # past the umask; the name is the node just made, so no link is followed
-        os.utime(name, ns=(_time(entry),) * 2, dir_fd=parent, follow_symlinks=False)
+        # Not by name: who shares a volume with this tree may have put a link to a file of the host there by now.
+        fd = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent)
+        try:
+            if stat.S_IFMT(os.fstat(fd).st_mode) != kind:
+                raise InvalidArgument(f"unpack {show(parts)}: somebody else has put something there")
+            node = f"/proc/self/fd/{fd}"
+            os.chown(node, entry.uid, entry.gid)
+            os.chmod(node, mode)  # past the umask
+            os.utime(node, ns=(_time(entry),) * 2)
+        finally:
+            os.close(fd)
 
     def _whiteout(self, parts: Parts) -> bool:
         """Handles what is named like a whiteout; False if only a directory above it is, which no layer may have."""

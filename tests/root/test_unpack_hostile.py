@@ -199,6 +199,22 @@ def test_a_fifo_in_the_way_is_not_opened(place: Path) -> None:
     assert (place / "dest/hello").read_bytes() == b"x"
 
 
+def test_a_node_that_is_swapped_for_a_link_at_once(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By a neighbour with whom the tree shares a volume: `cp` into it goes this way, and what an image has at a new
+    volume's place. The variant set the mode by name, and so that of a file of the host."""
+    make = os.mknod
+
+    def swapped(name: bytes, mode: int, device: int, dir_fd: int) -> None:
+        make(name, mode, device, dir_fd=dir_fd)
+        os.unlink(name, dir_fd=dir_fd)
+        os.symlink(place / "victim/hello", os.fsdecode(name), dir_fd=dir_fd)
+
+    monkeypatch.setattr(os, "mknod", swapped)
+    before = outside(place)
+    said = unpacked(place, item("pipe", tarfile.FIFOTYPE, mode=0o4777))
+    assert outside(place) == before and "somebody else has put something there" in said
+
+
 def test_magic_links_are_not_followed(place: Path) -> None:
     assert "leads to no directory" in unpacked(place, symlink("x", "/proc/self/cwd"), file("x/new", b"x"))
     os.symlink("/", place / "dest/root")  # and what could only be there by another way neither
