@@ -557,7 +557,7 @@ def test_an_exit_that_can_not_be_recorded_waits_for_a_daemon(workshop: Workshop)
         pid = monitor.pid
         monitor.close()
         os.kill(pid, signal.SIGTERM)
-        assert await _still_there(workshop, limit=3 * monitors.RELEASE / 1000)
+        assert await _still_there(workshop, limit=1.2 * monitors.RELEASE / 1000)
         later = await Monitor.adopt(monitor.ident, workshop.directory(monitor.ident))
         assert (await within(later.exited)).code == 143
         assert ended(later).signal == 15

@@ -170,7 +170,7 @@ def test_the_exit_is_told_when_the_last_client_has_all(workshop: Workshop) -> No
         directory = workshop.directory(monitor.ident)
         while not read_exit_record(directory):
             await asyncio.sleep(0.01)
-        await asyncio.sleep(monitors.FLUSH / 1000 / 2)
+        await asyncio.sleep(monitors.FLUSH / 1000 / 4)
         assert not monitor.exited.done()
         assert await finish(monitor, client) == bytes(40000)
 

@@ -27,7 +27,7 @@ def within(netns: str, work: Callable[[], T]) -> T:
     return in_thread(step_in)
 
 
-def connect(address: str, port: int, kind: socket.SocketKind, patience: float = 2) -> socket.socket:
+def connect(address: str, port: int, kind: socket.SocketKind, patience: float = 15) -> socket.socket:
     """A client's socket; raises as connect(2) does, TimeoutError after ``patience`` seconds."""
     sock = socket.socket(_family(address), kind)
     sock.settimeout(patience)
@@ -42,7 +42,7 @@ def connect(address: str, port: int, kind: socket.SocketKind, patience: float = 
 def listen(port: int, kind: socket.SocketKind, address: str = "0.0.0.0") -> socket.socket:
     """A server's; at :: it hears IPv4, too."""
     sock = socket.socket(_family(address), kind)
-    sock.settimeout(2)
+    sock.settimeout(15)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     sock.bind((address, port))
     if kind == socket.SOCK_STREAM:
@@ -71,7 +71,7 @@ class Place:
             else:
                 served, peer = self.socket.accept()
                 with served:
-                    served.settimeout(2)
+                    served.settimeout(15)
                     asked = served.recv(100)
                     served.send(b"answer")
             assert (asked, client.recv(100)) == (b"question", b"answer")

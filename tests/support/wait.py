@@ -12,7 +12,7 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-def eventually(look: Callable[[], T], what: str, timeout: float = 15.0) -> T:
+def eventually(look: Callable[[], T], what: str, timeout: float = 30.0) -> T:
     """The first true value of `look()`; fails with `what` and the last value seen when the time is over."""
     deadline = time.monotonic() + timeout
     pause = 0.005
