@@ -8,6 +8,7 @@ See: Docker Engine API 1.45, ImageBuild. Read next: ../engine/building/builds.py
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any
 
 from minidock.api import errors
@@ -37,6 +38,9 @@ async def build(engine: Engine, request: Request) -> None:
     output = Output(request.stream(), request.flag("q"))
     try:
         ident = await engine.builds.build(wanted, request.reader(), output, request.follow)
+    except asyncio.CancelledError:
+        output.leave()
+        raise
     except Exception as error:
         if not output.begun or isinstance(error, ClientGone):
             raise
@@ -54,7 +58,7 @@ class Output:
     """A build's words as JSON lines; if ``quiet`` the latest are kept, for the case that it fails."""
 
     def __init__(self, stream: Stream, quiet: bool) -> None:
-        self._stream, self._progress = stream, Progress(stream)
+        self._stream, self._progress = stream, Progress(stream, quiet)
         self._quiet, self._kept = quiet, ""
         self.begun = False
 
@@ -70,8 +74,11 @@ class Output:
             self._put({"aux": {"ID": ident}})
 
     def progress(self, line: ProgressLine) -> None:
-        if not self._quiet:
-            self._progress(line)
+        self._progress(line)
+
+    def leave(self) -> None:
+        """The client has gone; a pull for it ends."""
+        self._progress.leave()
 
     async def drain(self) -> None:
         if not self._quiet:

@@ -78,9 +78,15 @@ async def load(engine: Engine, request: Request) -> None:
 
 
 async def report(request: Request, progress: Progress, work: Coroutine[Any, Any, object]) -> None:
-    """Does the work; an error becomes a status before the first line, a line of its own after it."""
+    """Does the work; an error becomes a status before the first line, a line of its own after it.
+
+    If the request is cancelled, because the client has gone, the threads at work learn it by their next line.
+    """
     try:
         await work
+    except asyncio.CancelledError:
+        progress.leave()
+        raise
     except Exception as error:
         if not progress.begun or isinstance(error, ClientGone):
             raise

@@ -15,6 +15,7 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 from minidock.api.response import Stream, dump
+from minidock.image.progress import Abandoned
 from minidock.wire import units
 
 if TYPE_CHECKING:
@@ -35,10 +36,13 @@ class Progress:
         self._waiting: dict[object, ProgressLine] = {}
         self._numbers = itertools.count()
         self._woken = False
+        self._left = False
         self.begun = False
 
     def __call__(self, line: ProgressLine) -> None:
-        """Takes a line. May be called from any thread, also after the client has gone."""
+        """Takes a line. May be called from any thread. Raises Abandoned once the client has gone."""
+        if self._left:
+            raise Abandoned
         if self._quiet and not (line.stream or line.error):
             return
         with self._lock:
@@ -48,6 +52,10 @@ class Progress:
             woken, self._woken = self._woken, True
         if not woken and not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self._tick)
+
+    def leave(self) -> None:
+        """The client has gone: who works for it alone may stop."""
+        self._left = True
 
     def _tick(self) -> None:
         """Sends a batch, and comes back a little later for what has gathered by then."""

@@ -1,7 +1,7 @@
 """How work on images reports itself: one small record a line, in the words of `docker pull` and `docker load`.
 
 Called from the threads that work; the API streams the lines, the client draws bars. What a callback does with a line
-is its own business: it must not raise, and it should be quick.
+is its own business, and should be quick. It may raise Abandoned, and nothing else: that ends the work.
 """
 
 from __future__ import annotations
@@ -28,6 +28,10 @@ class ProgressLine:
 
 
 Progress = Callable[[ProgressLine], None]
+
+
+class Abandoned(Exception):
+    """Whoever wanted the work to be done has gone."""
 
 
 class Meter:

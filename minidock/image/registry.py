@@ -184,6 +184,7 @@ class Repository:
                 if pause is None:
                     raise Unreachable(f"download layer {descriptor.short} from {self._host}: {error.message}") from None
                 time.sleep(pause)
+                meter.add(0)  # which ends it if nobody waits any more
         if writer.digest != descriptor.digest:
             raise ServerError(f"filesystem layer verification failed for digest {descriptor.digest}")
 

@@ -17,9 +17,10 @@ from pathlib import Path
 
 import pytest
 
+from minidock.image.progress import Abandoned, ProgressLine
 from minidock.wire.errors import Error, NotFound
 from tests.support import images as made
-from tests.support import registries
+from tests.support import registries, sockets
 from tests.support.cli import Cli
 from tests.support.daemon import Daemon
 from tests.support.figures import Figure
@@ -35,6 +36,7 @@ from tests.support.registries import (
     Request,
     refusal,
 )
+from tests.support.wait import eventually
 
 BUILD = Path(__file__).parents[2] / "rootfs/build"
 ALPINE = f"docker-archive:{BUILD}/alpine-3.23.tar:alpine:3.23"
@@ -314,6 +316,46 @@ def test_a_failed_pull_keeps_what_others_have(images: Images, fake: FakeRegistry
     assert images.left() == before
 
 
+def drips(fake: FakeRegistry) -> None:
+    """x:1 is an image that takes minutes to come."""
+    fake.publish("x", "1", [tar(file("slow", random.Random(1).randbytes(100_000)))])
+    blob = blob_of(fake, 0)
+    fake.hook = lambda request: Reply(body=fake.blobs[blob], drip=0.002) if request.path.endswith(blob) else None
+
+
+def test_a_pull_that_nobody_waits_for_ends(images: Images, fake: FakeRegistry) -> None:
+    """Of two who wait for it one may go. Nothing of it is left, and the next one is whole.
+
+    Seen to fail with the first one's leaving taken for the end.
+    """
+    heard, left = [0, 0], [threading.Event(), threading.Event()]
+    drips(fake)
+
+    def client(number: int) -> None:
+        def hear(line: ProgressLine) -> None:
+            if left[number].is_set():
+                raise Abandoned
+            heard[number] += line.status == "Downloading"
+
+        images.store.pull(f"{fake.host}/x:1", None, hear)
+
+    with ThreadPoolExecutor(2) as pool:
+        futures = []
+        for number in range(2):
+            futures.append(pool.submit(client, number))
+            eventually(lambda: heard[number], "the download to be heard of")  # noqa: B023 - at once
+        left[0].set()
+        before = heard[1]
+        eventually(lambda: heard[1] > before + 2, "it to go on for the other")
+        left[1].set()
+        for future in futures:
+            with pytest.raises(Abandoned):
+                future.result(20)
+    assert images.left() == NOTHING and images.store.list() == []
+    fake.hook = lambda request: None
+    assert images.pull(f"{fake.host}/x:1").tags
+
+
 # -- the whole way: client, daemon, registry
 
 
@@ -346,6 +388,21 @@ def test_run_pulls_what_is_missing(fresh_daemon: Daemon, near: str) -> None:
     done = fresh_daemon.cli("run", "--rm", "--network", "none", f"{near}/tools/busybox:1", "echo", "here")
     assert done.out.strip() == "here" and "Unable to find image" in done.err
     fresh_daemon.cli.ok("rmi", f"{near}/tools/busybox:1")
+
+
+@pytest.mark.parametrize("asked", ["pull", "build"])
+def test_a_client_that_goes_takes_its_pull_along(fresh_daemon: Daemon, asked: str) -> None:
+    """Seen to fail where the threads are not told that it went: such a download takes minutes."""
+    work = fresh_daemon.data_root / "tmp"
+    with contextlib.closing(sockets.within(fresh_daemon.netns.path, FakeRegistry)) as registry:
+        drips(registry)
+        command = ["pull", f"{registry.host}/x:1"] if asked == "pull" else ["build", "-"]
+        with fresh_daemon.cli.start(*command) as client:
+            assert client.stdin
+            client.stdin.write(f"FROM {registry.host}/x:1\n".encode())
+            client.stdin.close()
+            eventually(lambda: any(work.glob("blob-*")), "the download to have begun")
+        eventually(lambda: not any(work.iterdir()), "the download to be over", timeout=20)
 
 
 @pytest.mark.registry

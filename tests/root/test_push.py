@@ -19,6 +19,7 @@ import pytest
 from minidock.image import upload
 from minidock.image.http import Timing
 from minidock.image.model import Auth
+from minidock.image.progress import Abandoned, ProgressLine
 from minidock.wire.errors import Error, InvalidArgument, NotFound, ServerError, Unauthorized
 from tests.support import images as made
 from tests.support import registries
@@ -175,6 +176,19 @@ def test_an_upload_that_fails_is_begun_again(images: Images, shelf: Shelf) -> No
     shelf.fails = 99
     with pytest.raises(ServerError, match="upload layer .*it answered 503"):
         pushed(images, f"{shelf.registry.host}/x:1")
+
+
+def test_a_push_that_nobody_waits_for_ends(images: Images, shelf: Shelf) -> None:
+    """And the registry gets no manifest. Seen to fail with an upload that tells nobody."""
+    images.load(docker_archive([BASE], [f"{shelf.registry.host}/x:1"]))
+
+    def leave(line: ProgressLine) -> None:
+        if line.status == "Pushing":
+            raise Abandoned
+
+    with pytest.raises(Abandoned):
+        images.store.push(f"{shelf.registry.host}/x:1", None, leave)
+    assert not shelf.registry.manifests
 
 
 def test_a_registry_that_wants_pieces(images: Images, shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
