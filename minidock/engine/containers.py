@@ -39,7 +39,7 @@ class Live:
         self.watcher: asyncio.Task[None] | None = None
         self.stopping: asyncio.Task[None] | None = None
         self.letting_go: asyncio.Future[bool] | None = None
-        self.restarting = False
+        self.restarts = 0  # under way; meanwhile an end is no reason for a removal
         self.backoff = 0.0
         self.probing: asyncio.Task[None] | None = None
 

@@ -236,7 +236,7 @@ class Lifecycle:
         live.waits.fire("not-running", result)
         if again:
             self.restarts.schedule(container, live, finished - started)
-        if container.host.auto_remove and not live.restarting:
+        if container.host.auto_remove and not live.restarts:
             await self._remove(container, live, volumes=True)
 
     def _let_go(self, container: Container) -> asyncio.Future[bool]:
@@ -271,12 +271,12 @@ class Lifecycle:
     async def restart(self, container: Container, timeout: int | None, signal_name: str) -> None:
         """stop, if it runs, and start. A container with AutoRemove stays, as Docker has it."""
         live = self._parts.containers.live(container)
-        live.restarting = True
+        live.restarts += 1
         try:
             if container.state.up:
                 await self.stops.stop(container, timeout, signal_name)
         finally:
-            live.restarting = False
+            live.restarts -= 1
         with suppress(NotModified):  # another client was faster, and the container runs
             await self.start(container)
         self._parts.events.container(container, "restart")

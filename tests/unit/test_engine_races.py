@@ -38,6 +38,7 @@ from minidock.engine.containers import Containers
 from minidock.engine.distribution import Distribution
 from minidock.engine.engine import Engine
 from minidock.engine.events import Events
+from minidock.engine.lifecycle import Lifecycle
 from minidock.engine.model import Container, Definition, EndpointRecord, Status
 from minidock.engine.networking.endpoints import Endpoints
 from minidock.engine.parts import Parts
@@ -47,7 +48,7 @@ from minidock.engine.roots import Hold
 from minidock.engine.updates import Updates
 from minidock.image.model import Image
 from minidock.runtime.monitor import Monitor
-from minidock.wire.errors import Error, NotFound, Unavailable
+from minidock.wire.errors import Error, InvalidArgument, NotFound, Unavailable
 
 
 @pytest.fixture
@@ -173,6 +174,35 @@ def test_a_restart_that_fails_in_the_database_is_a_failed_restart(containers: Co
         restarts.begin()
         restarts.after(one, 0)
         await asyncio.wait_for(failed.wait(), 10)
+
+    asyncio.run(scenario())
+
+
+def test_each_restart_keeps_a_container_with_rm_for_itself(containers: Containers) -> None:
+    """One that is refused (a signal that does not exist, say) while another waits for the end of the run."""
+    one, ends, removals = add(containers, "1"), asyncio.Event(), list[str]()
+
+    async def stop(_: Container, timeout: int | None, signal: str) -> None:
+        if signal:
+            raise InvalidArgument("invalid signal")
+        await ends.wait()
+        if not containers.live(one).restarts:
+            removals.append(one.id)
+
+    async def start(_: Container) -> None:
+        pass
+
+    async def scenario() -> None:
+        lifecycle: Any = Lifecycle.__new__(Lifecycle)
+        lifecycle._parts = SimpleNamespace(containers=containers, events=Events())
+        lifecycle.stops, lifecycle.start = SimpleNamespace(stop=stop), start
+        restart = asyncio.ensure_future(lifecycle.restart(one, None, ""))
+        await asyncio.sleep(0)
+        with pytest.raises(InvalidArgument):
+            await lifecycle.restart(one, None, "BOGUS")
+        ends.set()
+        await restart
+        assert not removals and not containers.live(one).restarts
 
     asyncio.run(scenario())
 
