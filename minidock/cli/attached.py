@@ -7,9 +7,9 @@ daemon that died meanwhile, since the container and its stream live on without i
 
 from __future__ import annotations
 
-import signal
 import sys
 import time
+from _signal import SIGWINCH  # type: ignore[import-not-found]
 from collections.abc import Callable
 from contextlib import nullcontext, suppress
 from select import select
@@ -59,12 +59,12 @@ def leave(stream: Stream, waiting: Waiting, removed: bool) -> None:
 def converse(client: Client, stream: Stream, ends: Ends, signals: terminal.Signals) -> bool:
     """Pumps until the stream ends; True if the detach keys were typed, which may be why.
 
-    Raises Failed if the reader of our output went away first.
+    Raises Failed if standard output takes no more before that.
     """
     aside = Client(client.endpoint, timeout=_SHORT)
 
     def on_signal(number: int) -> None:
-        if number == signal.SIGWINCH:
+        if number == SIGWINCH:
             if ends.tty:
                 fit(aside, ends)
         elif ends.kill:
@@ -73,8 +73,10 @@ def converse(client: Client, stream: Stream, ends: Ends, signals: terminal.Signa
     pump = Pump(stream, ends.stdin, signals, on_signal, ends.detach_keys)
     with terminal.raw() if ends.tty and ends.stdin else nullcontext():
         pump.run()
-    if pump.broken:
+    if isinstance(pump.broken, BrokenPipeError):
         raise Failed("standard output is closed; the container goes on", 141)
+    if pump.broken:
+        raise Failed(f"standard output: {(pump.broken.strerror or '').lower()}; the container goes on", 1)
     return pump.detaching
 
 
@@ -92,7 +94,9 @@ def fit(client: Client, ends: Ends, redraw: bool = False) -> None:
 
 
 def _forward(client: Client, kill: Callable[[Client, str], None], number: int) -> None:
-    name = signal.Signals(number).name.removeprefix("SIG")
+    from signal import Signals
+
+    name = Signals(number).name.removeprefix("SIG")
     try:
         kill(client, name)
     except DaemonUnreachable:

@@ -14,6 +14,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from minidock.client.client import Client
+from minidock.client.endpoint import choose
 from minidock.wire.errors import Error
 
 PATIENCE = 1.0  # seconds for the daemon's answer
@@ -31,7 +32,8 @@ _STATES: dict[str, tuple[str, ...]] = {
 
 
 def _client(context: click.Context) -> Client:
-    return Client(context.find_root().params.get("host"), timeout=PATIENCE)
+    given = context.find_root().params
+    return Client(choose(given.get("host"), given), timeout=PATIENCE)
 
 
 def _containers(context: click.Context) -> Iterable[Item]:

@@ -32,16 +32,7 @@ def inspect_command(
     daemon = client()
     if plan:
         return _plans(daemon, names, as_json)
-    found, failures = [], []
-    for name in names:
-        try:
-            found.append(look_up(daemon, name, kind, size))
-        except Error as error:
-            failures.append(error)
-    show(found, layout)
-    for failure in failures:
-        tell(failure)
-    return 1 if failures else 0
+    return show_each(names, lambda name: look_up(daemon, name, kind, size), layout)
 
 
 def look_up(daemon: Client, name: str, kind: str | None, size: bool) -> Json:
@@ -59,7 +50,7 @@ def look_up(daemon: Client, name: str, kind: str | None, size: bool) -> Json:
             except NotFound:
                 if kind:
                     raise
-    raise NotFound(f"no such object: {name}")
+    raise NotFound(f"No such object: {name}")
 
 
 def show(found: Sequence[Json], layout: str | None) -> None:

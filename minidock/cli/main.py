@@ -181,11 +181,12 @@ def usage_error(error: Error | click.UsageError) -> int:
 
 def _words(error: click.UsageError, path: str) -> tuple[str, int]:
     option = getattr(error, "option_name", "")
+    long = option.startswith("--")
+    shown = option if long else f"'{option[1:]}' in {option}"
     if isinstance(error, click.NoSuchOption):
-        near = next((f"; hint: did you mean {name}?" for name in error.possibilities or ()), "")
-        return f"unknown {'flag' if option.startswith('--') else 'shorthand flag'}: {option}{near}", BAD_FLAG
+        return f"unknown {f'flag: {shown}{_near(error)}' if long else f'shorthand flag: {shown}'}", BAD_FLAG
     if isinstance(error, click.BadOptionUsage):
-        return f"flag needs an argument: {option}", BAD_FLAG
+        return f"flag needs an argument: {shown}", BAD_FLAG
     parameter = error.param if isinstance(error, click.BadParameter) else None
     if isinstance(parameter, click.Option):
         names = ", ".join(parameter.opts)
@@ -193,6 +194,15 @@ def _words(error: click.UsageError, path: str) -> tuple[str, int]:
     if error.ctx and isinstance(error.ctx.command, Verb):
         return f"'{path}' {argument_count(error.ctx.command)}", 1
     return error.format_message().rstrip("."), 1
+
+
+def _near(error: click.NoSuchOption) -> str:
+    """The flag that was meant, as a hint. Click's own guess knows --no-NAME, too, and takes any two flags for alike."""
+    from minidock.wire.names import nearest
+
+    parameters = error.ctx.command.params if error.ctx else ()
+    hint = nearest(error.option_name, [name for one in parameters for name in one.opts if name.startswith("--")])
+    return hint and f"; hint: {hint}"
 
 
 def _version(context: click.Context, _: click.Parameter, wanted: bool) -> None:

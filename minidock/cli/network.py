@@ -9,14 +9,14 @@ from collections.abc import Mapping, Sequence
 from ipaddress import ip_interface, ip_network
 from typing import Any
 
-from minidock.cli import values
 from minidock.cli.networking import endpoint_body
 from minidock.cli.noun import Noun
 from minidock.cli.output import filter_map, show_rows
 from minidock.cli.removal import agree, remove_each
-from minidock.cli.verb import BadFlag, argument, client, flag, tell, value, verb
+from minidock.cli.values import label
+from minidock.cli.verb import BadFlag, argument, client, flag, parsed, tell, value, verb
 from minidock.client.networks import Networks
-from minidock.wire.errors import InvalidArgument, NotFound
+from minidock.wire.errors import NotFound
 from minidock.wire.names import short_id
 
 COLUMNS = ("ID", "Name", "Driver", "Scope")
@@ -68,10 +68,12 @@ def create_command(
         "IPAM": {
             "Driver": "default",
             "Options": {},
-            "Config": _pools(subnets, ranges, gateways, _pairs("--aux-address", auxiliary)),
+            "Config": _pools(
+                subnets, ranges, gateways, dict(parsed("--aux-address", text, label) for text in auxiliary)
+            ),
         },
-        "Options": _pairs("-o, --opt", options),
-        "Labels": _pairs("--label", labels),
+        "Options": dict(parsed("-o, --opt", text, label) for text in options),
+        "Labels": dict(parsed("--label", text, label) for text in labels),
     }
     made = Networks(client()).create(body)
     if made.get("Warning"):
@@ -106,13 +108,6 @@ def _pool_around(pools: list[dict[str, Any]], name: str, text: str) -> dict[str,
         except ValueError:
             continue
     raise BadFlag(f"no matching subnet for {name.removeprefix('--')} {text}")
-
-
-def _pairs(name: str, texts: Sequence[str]) -> dict[str, str]:
-    try:
-        return dict(values.label(text) for text in texts)
-    except InvalidArgument as error:
-        raise BadFlag(f'invalid argument for "{name}" flag: {error.message}') from None
 
 
 @verb("ls")

@@ -27,7 +27,7 @@ class Noun(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         found = super().get_command(ctx, cmd_name)
         if found is None and not ctx.resilient_parsing:
-            raise unknown_command(ctx, f"{ctx.command_path} {cmd_name}", self.commands)
+            raise unknown_command(ctx, cmd_name, self.commands)
         return found
 
     def format_help(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

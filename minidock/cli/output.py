@@ -97,6 +97,8 @@ def filter_map(filters: Sequence[str]) -> dict[str, list[str]]:
     for text in filters:
         key, equals, wanted = text.partition("=")
         if not equals:
-            raise BadFlag(f'invalid argument "{text}" for "-f, --filter" flag: invalid filter', "give key=value")
+            raise BadFlag(
+                f'invalid argument "{text}" for "-f, --filter" flag: bad format of filter (expected name=value)'
+            )
         found.setdefault(key.strip().lower(), []).append(wanted.strip())
     return found

@@ -69,8 +69,8 @@ class _Outlet:
 class Pump:
     """Carries bytes until the stream ends. ``on_signal`` is called for each signal that comes meanwhile.
 
-    After ``run``: ``broken`` tells that standard output was closed by its reader, ``detaching`` that ``detach_keys``
-    were typed. The keys are the daemon's to act upon; knowing of them tells a detached client from an ended container.
+    After ``run``: ``broken`` is why standard output takes no more, ``detaching`` tells that ``detach_keys`` were typed.
+    The keys are the daemon's to act upon; knowing of them tells a detached client from an ended container.
     """
 
     def __init__(
@@ -93,7 +93,7 @@ class Pump:
         self._outlets = {1: _Outlet(1), 2: _Outlet(2)}
         self._output: list[tuple[int, memoryview]] = []
         self._poll = poll()
-        self.broken = False
+        self.broken: OSError | None = None
         self.detaching = False
 
     def run(self) -> None:
@@ -195,8 +195,8 @@ class Pump:
             outlet = self._outlets[fd]
             try:
                 rest = data[outlet.write(data) :]
-            except OSError:
-                self.broken = self.broken or fd == 1
+            except OSError as error:
+                self.broken = error if fd == 1 else self.broken
                 continue
             if rest:
                 self._output.insert(0, (fd, rest))

@@ -194,12 +194,12 @@ def _complete(context: click.Context, parameter: click.Parameter, incomplete: st
     return complete(context, parameter, incomplete)
 
 
-def unknown_command(context: click.Context, path: str, known: Iterable[str]) -> click.UsageError:
-    """For a verb that does not exist; ``path``: as it was typed, with the commands it stands below."""
+def unknown_command(context: click.Context, name: str, known: Iterable[str]) -> click.UsageError:
+    """For a verb that does not exist below the command of ``context``; docker's words."""
     from minidock.wire.names import nearest
 
-    hint = nearest(path.rpartition(" ")[2], known)
-    return click.UsageError(f"unknown command: {path}{hint and f'; hint: {hint}'}", context)
+    hint = nearest(name, known)
+    return click.UsageError(f"unknown command: {context.command_path} {name}{hint and f'; hint: {hint}'}", context)
 
 
 def argument_count(command: click.Command) -> str:

@@ -8,13 +8,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from minidock.cli import values
 from minidock.cli.noun import Noun
 from minidock.cli.output import filter_map, show_rows
 from minidock.cli.removal import agree, remove_each
-from minidock.cli.verb import BadFlag, argument, client, flag, value, verb
+from minidock.cli.values import label
+from minidock.cli.verb import argument, client, flag, parsed, value, verb
 from minidock.client.volumes import Volumes
-from minidock.wire.errors import InvalidArgument
 from minidock.wire.units import decimal_size
 
 COLUMNS = ("Driver", "Name")
@@ -37,17 +36,10 @@ def create_command(name: str | None, driver: str, labels: Sequence[str], options
     body = {
         "Name": name or "",
         "Driver": driver,
-        "DriverOpts": _pairs("-o, --opt", options),
-        "Labels": _pairs("--label", labels),
+        "DriverOpts": dict(parsed("-o, --opt", text, label) for text in options),
+        "Labels": dict(parsed("--label", text, label) for text in labels),
     }
     print(Volumes(client()).create(body)["Name"])
-
-
-def _pairs(name: str, texts: Sequence[str]) -> dict[str, str]:
-    try:
-        return dict(values.label(text) for text in texts)
-    except InvalidArgument as error:
-        raise BadFlag(f'invalid argument for "{name}" flag: {error.message}') from None
 
 
 @verb("ls")

@@ -191,6 +191,18 @@ def test_a_reader_that_goes_away(fake: FakeDaemon, environment: dict[str, str]) 
     assert done.stderr == b"minidock: standard output is closed; the container goes on\n"
 
 
+def test_a_full_disk_is_no_closed_output(fake: FakeDaemon, environment: dict[str, str]) -> None:
+    def one_line(exchange: Exchange) -> None:
+        exchange.hijack().wfile.write(frame(1, b"y\n"))
+
+    container(fake, one_line)
+    command = [sys.executable, "-m", "minidock.cli.main", "run", "alpine"]
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run(command, env=environment, stdout=full, stderr=subprocess.PIPE, timeout=30, check=False)
+    words = b"minidock: standard output: no space left on device; the container goes on\n"
+    assert (done.returncode, done.stderr) == (1, words)
+
+
 # -- the start and the image -------------------------------------------------------------------------------------------
 
 

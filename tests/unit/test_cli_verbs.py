@@ -92,7 +92,7 @@ def test_wait_prints_codes(fake: FakeDaemon, minidock: Minidock) -> None:
         (["tag", "a"], "'minidock tag' requires 2 arguments"),
         (["images", "a", "b"], "'minidock images' requires at most 1 argument"),
         (["version", "x"], "'minidock version' accepts no arguments"),
-        (["nosuch"], "unknown command: nosuch"),
+        (["nosuch"], "unknown command: minidock nosuch"),
     ],
 )
 def test_wrong_numbers_of_arguments(fake: FakeDaemon, minidock: Minidock, args: list[str], words: str) -> None:
@@ -110,8 +110,8 @@ def test_help_is_a_command_too(minidock: Minidock, words: list[str]) -> None:
 @pytest.mark.parametrize(
     ("args", "words"),
     [
-        (["help", "rnu"], "unknown command: rnu; hint: did you mean run? see 'minidock --help'"),
-        (["rnu", "alpine"], "unknown command: rnu; hint: did you mean run? see 'minidock --help'"),
+        (["help", "rnu"], "unknown command: minidock rnu; hint: did you mean run? see 'minidock --help'"),
+        (["rnu", "alpine"], "unknown command: minidock rnu; hint: did you mean run? see 'minidock --help'"),
         (
             ["volume", "lss"],
             "unknown command: minidock volume lss; hint: did you mean ls? see 'minidock volume --help'",
@@ -120,7 +120,8 @@ def test_help_is_a_command_too(minidock: Minidock, words: list[str]) -> None:
             ["run", "--restrat=no", "a"],
             "unknown flag: --restrat; hint: did you mean --restart? see 'minidock run --help'",
         ),
-        (["zzzzz"], "unknown command: zzzzz; see 'minidock --help'"),
+        (["zzzzz"], "unknown command: minidock zzzzz; see 'minidock --help'"),
+        (["run", "--nosuch", "a"], "unknown flag: --nosuch; see 'minidock run --help'"),  # and no word of --no-detach
     ],
 )
 def test_a_misspelt_word_is_understood(minidock: Minidock, args: list[str], words: str) -> None:

@@ -6,6 +6,7 @@ half-typed line with a tab; fish can be asked outright, bash and zsh are asked o
 
 from __future__ import annotations
 
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -92,6 +93,14 @@ def test_a_daemon_that_is_dead_or_slow_completes_to_nothing(asked: Asked, live: 
     assert asked("minidock rm ") == []
     assert asked("minidock rm ", MINIDOCK_HOST=f"unix://{tmp_path}/nowhere") == []
     assert asked("minidock rm ", MINIDOCK_HOST="nonsense") == []
+
+
+def test_tls_flags_are_kept_to(asked: Asked) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as daemon:
+        asked(f"minidock -H tcp://127.0.0.1:{daemon.getsockname()[1]} --tls rm ")
+        connection, _ = daemon.accept()
+        with connection:
+            assert connection.recv(1) == b"\x16", "no TLS handshake (RFC 8446, section 5.1)"
 
 
 def test_only_known_shells(minidock: Minidock) -> None:
