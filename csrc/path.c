@@ -21,7 +21,7 @@
 #include "sys.h"
 #include "util.h"
 
-#define MAX_LOOKUPS 64 /* new components and dangling links of one path; the kernel allows 40 links */
+#define MAX_LOOKUPS (PATH_MAX / 2) /* new components and dangling links of one path: so many components fit into one */
 
 int path_open(int root, const char *path, int flags, uint64_t resolve)
 {

@@ -285,8 +285,10 @@ def _add(containers: Containers, ident: str, name: str, wanted: Definition) -> C
 
 def _make_directories(directory: Path) -> None:
     directory.mkdir(mode=0o710)
-    for part in ("upper", "work", _LAST_MADE):
-        (directory / part).mkdir(mode=0o755 if part == "upper" else 0o700)
+    (directory / "upper").mkdir(mode=0o755)
+    (directory / "upper/.dockerenv").touch(mode=0o755)  # by which programs tell that they are in a container
+    for part in ("work", _LAST_MADE):
+        (directory / part).mkdir(mode=0o700)
 
 
 def half_made(directory: Path) -> bool:

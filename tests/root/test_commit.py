@@ -35,9 +35,12 @@ def test_the_layer_is_the_upper_directory(images: Images, tmp_path: Path) -> Non
     (upper / "o/new").chmod(0o4755)
     (upper / ("l" * 200)).symlink_to("/no/where")
     os.mkfifo(upper / "pipe")
-    (upper / "etc/hosts").touch()
+    places = [upper / "etc/hosts", upper / ".dockerenv"]
+    for place in places:
+        place.touch()
     image = images.store.commit(base, upper, "y:2", CommitRequest({}, ["ENV a=b"], "me", "why", "sh -c x", "c"))
-    (upper / "etc/hosts").unlink()
+    for place in places:
+        place.unlink()
     top = images.store.layers_dir / images.store.lowers(image)[0]
     assert tree(top) == tree(upper) and os.getxattr(top / "o", OPAQUE_ATTRIBUTE) == b"y"
     assert (top / "o/new").stat().st_ino == (top / "o/same").stat().st_ino

@@ -42,6 +42,15 @@ def test_what_a_start_makes_is_no_change(minidock: Cli, docker_api: Any) -> None
         minidock.ok("rm", "-f", ident)
 
 
+def test_what_tells_programs_that_they_are_in_a_container(minidock: Cli) -> None:
+    """As with docker each has an empty file /.dockerenv, which is no change."""
+    try:
+        said = minidock.ok("run", "--name", "told", "busybox", "stat", "-c", "%a %s %F", "/.dockerenv")
+        assert said == "755 0 regular empty file" and minidock.ok("diff", "told") == ""
+    finally:
+        minidock("rm", "-f", "told")
+
+
 @pytest.mark.parametrize("running", [False, True])
 def test_export_is_the_tree_without_mounts(minidock: Cli, tmp_path: Path, running: bool) -> None:
     (tmp_path / "secret").write_text("the host's")

@@ -144,6 +144,14 @@ def test_a_target_under_a_dangling_link_is_made_inside(box: Box, tmp_path: Path)
     assert box.sh("cat /run/systemd/resolv.conf /run/app.sock /etc/resolv.conf", *binds).out == "content\n" * 3
 
 
+def test_a_target_may_lie_deep(box: Box, tmp_path: Path) -> None:
+    """Broken build: one that takes more than 64 new directories for a loop of links (ELOOP)."""
+    deep = "/d" * 200
+    (tmp_path / "file").write_text("content\n")
+    steps = [step("mkdir", deep, "755", 0, 0), step("bind", str(tmp_path), f"/e{deep}", "ro")]
+    assert box.sh(f"stat -c %a {deep}; cat /e{deep}/file", *steps).out == "755\ncontent\n"
+
+
 def test_masks_and_read_only_paths(box: Box) -> None:
     masks = [step("mask", path) for path in ("/proc/timer_list", "/sys/firmware", "/proc/nothing")]
     closed = [step("readonly", path) for path in ("/proc/sys", "/proc/sysrq-trigger", "/proc/nothing")]
