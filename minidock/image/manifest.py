@@ -150,6 +150,7 @@ def choose(entries: Sequence[IndexEntry], platform: Platform) -> IndexEntry:
         for entry in entries
         if entry.platform.os in ("linux", "") and entry.platform.architecture in (platform.architecture, "")
     ]
+    fitting.sort(key=lambda entry: not entry.platform.architecture)  # one that says nothing may be no image at all
     for variant in platform.variants:
         for entry in fitting:
             if entry.platform.variant == variant:

@@ -160,7 +160,9 @@ def lowest_free(
         address = make(number)
         if address not in unusable and address not in taken:
             return address
-    raise Unavailable(f"claim an address: subnet {part} has no free one", "remove containers, or use a larger --bip")
+    raise Unavailable(
+        f"claim an address: subnet {part} has no free one", "remove containers, or take a larger --bip or --subnet"
+    )
 
 
 def mac_of(address: IPv4Address) -> str:

@@ -56,6 +56,8 @@ def test_the_image_for_this_machine_is_chosen() -> None:
     assert chosen(ARM7, *all_of_them) == "arm/v7"
     assert chosen(ARM7, entry("arm", "v5"), entry("arm", "v6")) == "arm/v6"
     assert chosen(ARM64, entry("arm64")) == "arm64/"
+    assert chosen(AMD, entry("", "", ""), entry("amd64")) == "amd64/", "a signature, say, is there for no platform"
+    assert chosen(AMD, entry("", "", "")) == "/"
     with pytest.raises(NotFound, match=r"no matching manifest for linux/arm64/v8 in the manifest list entries"):
         chosen(ARM64, entry("amd64"), entry("arm64", "", "windows"))
 
