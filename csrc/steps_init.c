@@ -15,6 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -111,6 +112,9 @@ int step_init(struct walk *w, const struct plan_step *s)
 {
     (void)s;
     sigset_t set, before;
+    struct rlimit files;
+    if (w->apparmor != NULL && getrlimit(RLIMIT_NOFILE, &files) == 0 && files.rlim_cur == 0)
+        return step_fail(w, EINVAL, "pid 1 takes its AppArmor profile by a file, and a nofile of 0 leaves it none");
     block_forwarded(&set, &before);
     pid_t child = fork();
     if (child < 0)

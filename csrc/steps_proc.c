@@ -104,10 +104,13 @@ int step_apparmor(struct walk *w, const struct plan_step *s)
     return ask_apparmor(w, "exec", "exec", w->apparmor);
 }
 
-/* For pid 1 of --init, which never executes anything. Where it can't, it stays as the monitor is: it has no rights
- * that a profile could take, but programs that are confined could not signal it. */
+/* For pid 1 of --init, which never executes anything and has no use for fds 0 to 2: one of their numbers is the only one
+ * that a low limit of open files leaves. Where a seccomp profile of one's own forbids it, pid 1 stays as the monitor is: it
+ * has no rights that a profile could take, but programs that are confined can't signal it. */
 void confine_now(struct walk *w)
 {
-    if (w->apparmor != NULL)
-        ask_apparmor(w, "current", "changeprofile", w->apparmor);
+    if (w->apparmor == NULL)
+        return;
+    sys_close_range(0, 2, 0);
+    ask_apparmor(w, "current", "changeprofile", w->apparmor);
 }

@@ -14,6 +14,7 @@ import pytest
 
 from minidock.linux import apparmor
 from tests.support.cli import Cli
+from tests.support.wait import eventually
 
 pytestmark = [pytest.mark.overlay, pytest.mark.apparmor]
 
@@ -82,6 +83,23 @@ def test_exec_has_what_its_container_has_and_inspect_and_info_tell(minidock: Cli
     finally:
         minidock.ok("rm", "-f", "box")
     assert "name=apparmor" in json.loads(minidock.ok("info", "--format", "{{json .SecurityOptions}}"))
+
+
+@pytest.mark.parametrize("options", [(), ("-u", "1000"), ("--security-opt", "no-new-privileges")])
+def test_the_init_is_confined_whatever_files_it_may_open(minidock: Cli, options: tuple[str, ...]) -> None:
+    """It asks for its profile behind the limit. The variant opened a file beside fds 0 to 2, which are all that the
+    limit allows, and ran on unconfined: the program could not signal it."""
+    ident = minidock.ok(
+        *RUN[:1], "-d", *RUN[2:], *options, "--init", "--ulimit", "nofile=3", "busybox", "sleep", "1000"
+    )
+    try:
+        pid = minidock.ok("inspect", "--format", "{{.State.Pid}}", ident)
+        label = Path(f"/proc/{pid}/attr/current")
+        eventually(lambda: label.read_text().strip() == OURS, "pid 1 to be confined")
+    finally:
+        minidock.ok("rm", "-f", ident)
+    none = minidock(*RUN, *options, "--init", "--ulimit", "nofile=0", "busybox", "true")
+    assert none.code == 125 and "a nofile of 0 leaves it none" in none.err, str(none)
 
 
 @pytest.mark.parametrize(
