@@ -93,6 +93,21 @@ static bool shift_files(const char *path, unsigned files)
     return true;
 }
 
+/* Puts the file `next` in the place of `path`, which becomes path.1. False when everything is as it was, but for gaps
+ * between the older files. */
+static bool replace(const char *next, const char *path, unsigned files)
+{
+    char younger[PATH_MAX];
+
+    if (files > 1 && !shift_files(path, files))
+        return false;
+    if (rename(next, path) == 0)
+        return true;
+    if (files > 1 && log_name(younger, sizeof younger, path, 1))
+        rename(younger, path); /* we go on writing it: it must not count as one of the past */
+    return false;
+}
+
 /* A new file in the old one's place. With one file only, that one is replaced and not emptied: whoever has it open reads it
  * to its end. Returns its descriptor. */
 static int next_file(const char *path, unsigned files)
@@ -108,7 +123,7 @@ static int next_file(const char *path, unsigned files)
     fd = open(name, O_RDWR | O_CREAT | O_TRUNC | O_APPEND | O_CLOEXEC | O_NOFOLLOW, 0640);
     if (fd < 0)
         return -1; /* goes on in the old one */
-    if ((files > 1 && !shift_files(path, files)) || rename(name, path) != 0) {
+    if (!replace(name, path, files)) {
         unlink(name);
         return -1;
     }

@@ -1,12 +1,12 @@
 /* main.c: minidock-monitor, the process that stays with a container while daemons come and go.
  *
  * The daemon spawns it with everything open already: the control socket on fd 3, the plan on 4, its directory on 5, the
- * plan's own descriptors from 6 on. It is one fork away from the daemon, in a session and a cgroup of its own, and a
- * child of init: it shares no fate with the daemon. It is no program for people.
+ * plan's own descriptors from 6 on, and behind a gap the program. It is one fork away from the daemon, in a session and a
+ * cgroup of its own, and a child of init: it shares no fate with the daemon. It is no program for people.
  *
- * Signals that end a program by default are ignored: a monitor lives exactly as long as its container, and who wants to
- * end that must kill the container. (SIGKILL remains; the daemon then kills the container by its cgroup.) An ignored
- * disposition survives execve(2), which is why plans have a `signals` step.
+ * The signals by which terminals, shutdowns and people ask programs to end are ignored: a monitor lives exactly as long as
+ * its container, and who wants to end that must kill the container. (With the monitor, by SIGKILL say, its container
+ * goes: PR_SET_PDEATHSIG.) An ignored disposition survives execve(2), which is why plans have a `signals` step.
  *
  * Read next: monitor.c. */
 #include "monitor.h"

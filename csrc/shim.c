@@ -35,16 +35,21 @@ static int lift(const int *fds, int count, int *lifted)
     return 0;
 }
 
-/* posix_spawn's functions return an errno. */
+/* posix_spawn's functions return an errno. The last of the fds is the program: it comes behind a gap, which tells the
+ * others' end, and has to be open still when it is executed. */
 static int arrange_fds(posix_spawn_file_actions_t *actions, const int *lifted, int count)
 {
-    int r = 0;
+    int r = 0, program = FIRST_FD + count;
     for (int fd = 0; fd < FIRST_FD && r == 0; fd++)
         r = posix_spawn_file_actions_addopen(actions, fd, "/dev/null", O_RDWR, 0);
-    for (int i = 0; i < count && r == 0; i++)
+    for (int i = 0; i < count - 1 && r == 0; i++)
         r = posix_spawn_file_actions_adddup2(actions, lifted[i], FIRST_FD + i);
+    if (r == 0)
+        r = posix_spawn_file_actions_adddup2(actions, lifted[count - 1], program);
+    if (r == 0)
+        r = posix_spawn_file_actions_addclose(actions, program - 1);
     /* What the daemon itself was started with (a pipe of the shell, say) would live on in the monitor. */
-    return r != 0 ? r : posix_spawn_file_actions_addclosefrom_np(actions, FIRST_FD + count);
+    return r != 0 ? r : posix_spawn_file_actions_addclosefrom_np(actions, program + 1);
 }
 
 /* posix_spawn(3) of the sealed memfd: the monitor.
@@ -60,7 +65,7 @@ static int spawn_lifted(const int *lifted, int count, char *const argv[])
     posix_spawnattr_t attr;
     sigset_t all, none;
     pid_t pid = 0;
-    snprintf(path, sizeof(path), "/proc/self/fd/%d", FIRST_FD + count - 1); /* the last one is the program */
+    snprintf(path, sizeof(path), "/proc/self/fd/%d", FIRST_FD + count);
     sigfillset(&all);
     sigemptyset(&none);
     posix_spawn_file_actions_init(&actions);

@@ -81,6 +81,7 @@ class Database:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._lock = threading.RLock()
+        self._owed: list[tuple[str, Sequence[Any]]] = []  # deletions that a full disk did not take
         _refuse_newer(path)
         flags = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         os.close(flags)
@@ -161,8 +162,11 @@ class Database:
             try:
                 self._connection.execute(f"PRAGMA synchronous={'FULL' if durable else 'NORMAL'}")
                 self._connection.execute("BEGIN IMMEDIATE")
+                for deletion in self._owed:
+                    self._connection.execute(*deletion)
                 yield self._connection
                 self._connection.execute("COMMIT")
+                self._owed.clear()
             except BaseException as error:
                 # After some errors (a full disk) SQLite has rolled back by itself, after others it has not.
                 if self._connection.in_transaction:
@@ -181,6 +185,22 @@ class Database:
         """One statement in a transaction of its own, or in the one that is open. Raises WriteFailed."""
         with self.transaction(durable) as connection:
             connection.execute(sql, parameters)
+
+    def forget(self, sql: str, parameters: Sequence[Any] = (), durable: bool = True) -> None:
+        """A DELETE for what is gone anyway. Where the disk is full it is the first part of the next transaction, so its
+        rows must be nobody else's by then.
+        """
+        try:
+            self.execute(sql, parameters, durable)
+        except WriteFailed as error:
+            log.error("%s; tried again with what is written next", error)
+            self._owed.append((sql, parameters))
+
+    def settle(self) -> None:
+        """Tries once more what ``forget`` could not do."""
+        if self._owed:
+            with suppress(WriteFailed), self.transaction():
+                pass
 
     def close(self) -> None:
         """Folds the write-ahead log into the file and closes it."""

@@ -8,6 +8,7 @@ See: unix(7), sd_listen_fds(3).
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import grp
 import logging
@@ -168,10 +169,18 @@ def inherited() -> list[socket.socket]:
     os.environ.pop("LISTEN_FDNAMES", None)
     if pid != str(os.getpid()) or not (count.isascii() and count.isdigit() and len(count) < 4):
         return []
-    sockets = []
-    for fd in range(_FIRST_INHERITED, _FIRST_INHERITED + int(count)):
+    return [_inherited(fd) for fd in range(_FIRST_INHERITED, _FIRST_INHERITED + int(count))]
+
+
+def _inherited(fd: int) -> socket.socket:
+    """Raises InvalidArgument for what nobody can connect to."""
+    try:
         os.set_inheritable(fd, False)
         sock = socket.socket(fileno=fd)
-        sock.setblocking(False)
-        sockets.append(sock)
-    return sockets
+        if sock.type is not socket.SOCK_STREAM or not sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+            raise OSError(errno.EINVAL, "it is no stream socket that listens")
+    except OSError as error:
+        what = f"LISTEN_FDS: file descriptor {fd}: {(error.strerror or str(error)).lower()}"
+        raise InvalidArgument(what, "a socket unit has ListenStream=, and Accept=no") from None
+    sock.setblocking(False)
+    return sock

@@ -12,7 +12,6 @@ import asyncio
 import dataclasses
 import json
 import logging
-from contextlib import suppress
 
 from minidock.db import Database, Row, WriteFailed
 from minidock.engine import codec
@@ -25,6 +24,7 @@ from minidock.wire import names
 from minidock.wire.errors import Ambiguous, Conflict, InvalidArgument, NotFound, ServerError
 
 log = logging.getLogger(__name__)
+_DELETE = "DELETE FROM containers WHERE id = ?"
 
 
 class Live:
@@ -38,7 +38,7 @@ class Live:
         self.waits = Waits()
         self.watcher: asyncio.Task[None] | None = None
         self.stopping: asyncio.Task[None] | None = None
-        self.letting_go: asyncio.Future[bool] | None = None
+        self.letting_go: asyncio.Future[None] | None = None
         self.restarts = 0  # under way; meanwhile an end is no reason for a removal
         self.backoff = 0.0
         self.probing: asyncio.Task[None] | None = None
@@ -58,7 +58,6 @@ class Containers:
         self._by_id: dict[str, Container] = {}
         self._by_name: dict[str, str] = {}
         self._live: dict[str, Live] = {}
-        self._owed: list[str] = []  # ids of rows that are to go, once the disk takes it
         self.unwritten: set[str] = set()  # of those whose state the disk did not take: an end is in its exit record
         self.set_aside: dict[str, str] = {}  # id → name of those whose rows can't be read
         for row in db.query("SELECT id, name, created, config, state FROM containers"):
@@ -152,7 +151,6 @@ class Containers:
             json.dumps(codec.encode(container.definition)),
             json.dumps(codec.encode(container.state)),
         )
-        self._pay()
         sql = "INSERT INTO containers (id, name, image, created, config, state) VALUES (?,?,?,?,?,?)"
         self._db.execute(sql, row, durable=not container.host.auto_remove)
         self._keep(container)
@@ -205,25 +203,15 @@ class Containers:
         self._by_name[name] = container.id
 
     def discard(self, container: Container) -> None:
-        """Deletes the row: the last thing of a container."""
-        self._delete(container.id, durable=not container.host.auto_remove)
+        """Deletes the row: the last thing of a container. Raises WriteFailed."""
+        self._db.execute(_DELETE, (container.id,), durable=not container.host.auto_remove)
         self._drop(container)
 
     def forget(self, container: Container) -> None:
-        """The same where the disk is full: its row goes now or before the next is written."""
+        """The same where the disk is full: its row goes now or with what is written next."""
+        self._db.forget(_DELETE, (container.id,))
         self._drop(container)
-        self._owed.append(container.id)
-        with suppress(WriteFailed):
-            self._pay()
-
-    def _pay(self) -> None:
-        while self._owed:
-            self._delete(self._owed[-1])
-            self._owed.pop()
 
     def _drop(self, container: Container) -> None:
         del self._by_id[container.id], self._by_name[container.name], self._live[container.id]
         self.unwritten.discard(container.id)
-
-    def _delete(self, ident: str, durable: bool = True) -> None:
-        self._db.execute("DELETE FROM containers WHERE id = ?", (ident,), durable=durable)

@@ -377,6 +377,7 @@ class Engine:
 
     async def _look(self) -> list[Leftover]:
         parts = self._parts
+        parts.db.settle()
         alive = parts.containers.in_use() | leftovers.busy(parts) | self.endpoints.refill.owners
         found = await asyncio.to_thread(leftovers.look, parts, self.endpoints, alive)
         return [*found, *leftovers.monitors(parts, alive | self._execs.running())]

@@ -40,7 +40,6 @@ class Lifecycle:
         self._parts = parts
         self.restarts = Restarts(parts, self._start, self._start_failed)
         self.stops = Stops(parts, self.restarts)
-        self._leavings: set[str] = set()  # removed containers of which something is still there
         self._endpoints = endpoints
         self.removed: Recent[WaitResult] = Recent(1000)
         self.starts: Recent[tuple[StepReport, ...]] = Recent(20)
@@ -237,9 +236,13 @@ class Lifecycle:
         if again:
             self.restarts.schedule(container, live, finished - started)
         if container.host.auto_remove and not live.restarts:
-            await self._remove(container, live, volumes=True)
+            try:
+                await self._remove(container, live, volumes=True)
+            except (Error, OSError, sqlite3.Error) as error:
+                log.error("container %s: could not be removed, rm tries again: %s", container.shown, error)
+                live.waits.fire("removed", result)  # who ran it with --rm would wait for ever
 
-    def _let_go(self, container: Container) -> asyncio.Future[bool]:
+    def _let_go(self, container: Container) -> asyncio.Future[None]:
         """Strays at once; then cgroup and network in a thread: taking a link down waits 20 ms for the kernel.
 
         Nobody who only waits for the exit code waits for that. The next start does, and the removal: what is reported
@@ -249,24 +252,15 @@ class Lifecycle:
         self._endpoints.resolvers.close(container.id)
         return asyncio.get_running_loop().run_in_executor(None, self._take_down, container)
 
-    def _take_down(self, container: Container) -> bool:
-        """Whether nothing is left. Raises nothing: the next start and the removal wait for it, and would fail too.
-
-        Takes along what removed containers still have: on a full disk no row can be deleted, so their leases stay.
-        """
-        for removed in self._leavings.copy():
-            with suppress(Exception):
-                self._endpoints.release(removed)
-                self._leavings.discard(removed)
-        parts, ident, whole = self._parts, container.id, True
+    def _take_down(self, container: Container) -> None:
+        """Raises nothing: the next start and the removal wait for this, and would fail each time."""
+        parts, ident = self._parts, container.id
         release = self._endpoints.release
         for step in (partial(parts.cgroups.remove, ident), parts.ports.settle, partial(release, ident)):
             try:
                 step()
             except Exception as error:
                 log.error("container %s: something of it could not be let go: %s", container.shown, error)
-                whole = False
-        return whole
 
     async def restart(self, container: Container, timeout: int | None, signal_name: str) -> None:
         """stop, if it runs, and start. A container with AutoRemove stays, as Docker has it."""
@@ -312,8 +306,7 @@ class Lifecycle:
         parts, settings = self._parts, self._parts.settings
         if live.letting_go:
             await live.letting_go
-        if not await asyncio.to_thread(self._take_down, container):  # once more: what could not be let go may be by now
-            self._leavings.add(container.id)
+        await asyncio.to_thread(self._take_down, container)  # once more: what could not be let go may be by now
         if container.state.status is not Status.REMOVING:
             parts.containers.note(container, Status.REMOVING, removes_volumes=volumes)
         remove_monitor_directory(settings.monitor_directory(container.id))

@@ -13,7 +13,9 @@ import asyncio
 import functools
 import logging
 import sqlite3
+from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
+from typing import TypeVar
 
 from minidock.engine import create, health, leftovers, restarts
 from minidock.engine.lifecycle import Lifecycle
@@ -26,20 +28,14 @@ from minidock.wire import times
 from minidock.wire.errors import Error, Unavailable
 
 log = logging.getLogger(__name__)
+T = TypeVar("T")
 PAUSE = 5  # seconds until a monitor that does not answer is asked again
+_AT_ONCE = 32  # monitors that are asked
 
 
 async def restore(parts: Parts, lifecycle: Lifecycle, endpoints: Endpoints) -> None:
     """Brings all containers into a legal state. A failure with one does not keep the others from it."""
-    for container in parts.containers.all():
-        try:
-            await _settle(parts, lifecycle, container)
-        except Unavailable as error:
-            log.warning("container %s: %s; asked again later", container.shown, error)
-            work = _ask_again(parts, lifecycle, container)
-            parts.containers.live(container).watcher = asyncio.get_running_loop().create_task(work)
-        except (Error, OSError, sqlite3.Error) as error:
-            log.error("container %s: not restored: %s", container.shown, error)
+    await _each(parts.containers.all(), functools.partial(_restore, parts, lifecycle))
     await _sweep(parts, endpoints)
     await asyncio.to_thread(parts.images.release, parts.containers.users_of)
     await endpoints.adopt()
@@ -49,6 +45,30 @@ async def restore(parts: Parts, lifecycle: Lifecycle, endpoints: Endpoints) -> N
             lifecycle.restarts.after(container, 0)
     await parts.ports.restore(endpoints.mark, parts.settings.instance, parts.bridge is not None)
     lifecycle.restarts.begin()
+
+
+async def _each(items: Iterable[T], work: Callable[[T], Awaitable[None]]) -> None:
+    """Several at a time: a monitor may take its time to answer, and the daemon serves nobody before all are asked."""
+    room = asyncio.Semaphore(_AT_ONCE)
+
+    async def one(item: T) -> None:
+        async with room:
+            await work(item)
+
+    async with asyncio.TaskGroup() as group:
+        for item in items:
+            group.create_task(one(item))
+
+
+async def _restore(parts: Parts, lifecycle: Lifecycle, container: Container) -> None:
+    try:
+        await _settle(parts, lifecycle, container)
+    except Unavailable as error:
+        log.warning("container %s: %s; asked again later", container.shown, error)
+        work = _ask_again(parts, lifecycle, container)
+        parts.containers.live(container).watcher = asyncio.get_running_loop().create_task(work)
+    except (Error, OSError, sqlite3.Error) as error:
+        log.error("container %s: not restored: %s", container.shown, error)
 
 
 async def _ask_again(parts: Parts, lifecycle: Lifecycle, container: Container) -> None:
@@ -65,13 +85,13 @@ async def _ask_again(parts: Parts, lifecycle: Lifecycle, container: Container) -
 
 
 async def _settle(parts: Parts, lifecycle: Lifecycle, container: Container) -> None:
-    await _restore(parts, lifecycle, container)
+    await _agree(parts, lifecycle, container)
     if container.definition.build and parts.containers.get(container.id):
         log.info("container %s: the build that it was a step of is over, removed", container.shown)
         await lifecycle.remove(container, force=True, volumes=True)
 
 
-async def _restore(parts: Parts, lifecycle: Lifecycle, container: Container) -> None:
+async def _agree(parts: Parts, lifecycle: Lifecycle, container: Container) -> None:
     parts.cgroups.place(container.id, container.host.cgroup_parent)
     if container.state.status is Status.REMOVING:
         log.info("container %s: finishing its removal", container.shown)
@@ -154,23 +174,23 @@ async def _sweep_monitors(parts: Parts, alive: set[str]) -> None:
 
     An exit record that the database does not have yet, for want of room, is kept for the next daemon.
     """
-    for entry in (parts.settings.exec_root / "monitors").iterdir():
-        if entry.name in alive | parts.containers.unwritten:
-            continue
-        try:
-            monitor = await Monitor.adopt(entry.name, entry)
-        except Unavailable as error:
-            log.warning("exec %s: %s", entry.name[:12], error)
-            continue
-        except (OSError, Error):
-            remove_monitor_directory(entry)
-            continue
-        if monitor.state == "waiting":  # for a start that nobody will ask for: without us it ends
-            monitor.close()
-            remove_monitor_directory(entry)
-            continue
-        log.info("exec %s: runs on", entry.name[:12])
-        monitor.exited.add_done_callback(functools.partial(_exec_ended, monitor, entry))
+    known = alive | parts.containers.unwritten
+    found = (parts.settings.exec_root / "monitors").iterdir()
+    await _each([entry for entry in found if entry.name not in known], _sweep_monitor)
+
+
+async def _sweep_monitor(entry: Path) -> None:
+    try:
+        monitor = await Monitor.adopt(entry.name, entry)
+    except Unavailable as error:
+        return log.warning("exec %s: %s", entry.name[:12], error)
+    except (OSError, Error):
+        return remove_monitor_directory(entry)
+    if monitor.state == "waiting":  # for a start that nobody will ask for: without us it ends
+        monitor.close()
+        return remove_monitor_directory(entry)
+    log.info("exec %s: runs on", entry.name[:12])
+    monitor.exited.add_done_callback(functools.partial(_exec_ended, monitor, entry))
 
 
 def _exec_ended(monitor: Monitor, entry: Path, _: object) -> None:

@@ -1,7 +1,7 @@
 """The processes of a container, by the host's ps(1).
 
 ps is run on the host with the user's options, and the rows of the container's processes are kept; so the numbers are
-the host's, as Docker shows them.
+the host's, as Docker shows them. It reads the command lines of all processes, and one whose memory hangs holds it up.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import shlex
 from minidock.engine.requests import Top
 from minidock.wire.errors import InvalidArgument, Unavailable
 
+LIMIT = 10  # seconds for ps
 _WORD = re.compile(r"[A-Za-z0-9,=_+%.:-]+", re.ASCII)
 
 
@@ -34,7 +35,14 @@ async def top(pids: set[int], arguments: str) -> Top:
         )
     except FileNotFoundError:
         raise Unavailable("top: ps is not installed on the host", "apt-get install procps") from None
-    out, err = await ps.communicate()
+    try:
+        async with asyncio.timeout(LIMIT):
+            out, err = await ps.communicate()
+    except TimeoutError:
+        raise Unavailable(f"top: ps did not end in {LIMIT} s", "look for processes in state D on the host") from None
+    finally:
+        if ps.returncode is None:  # the client went, too
+            ps.kill()
     if ps.returncode:
         raise InvalidArgument(f"ps: {(err.decode(errors='replace').strip() or 'failed').splitlines()[0]}")
     return _parse(out.decode(errors="replace"), pids)

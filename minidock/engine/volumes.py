@@ -102,8 +102,11 @@ class Volumes:
             if force:
                 return
             raise
+        self._delete(name, self._db.execute)
+
+    def _delete(self, name: str, write: Callable[[str, tuple[str]], None]) -> None:
         self._trash.take(self._root / name)
-        self._db.execute("DELETE FROM volumes WHERE name = ?", (name,))
+        write("DELETE FROM volumes WHERE name = ?", (name,))
         self._tell("destroy", name)
 
     def unused(self, chosen: Callable[[VolumeRecord], bool]) -> list[VolumeRecord]:
@@ -111,11 +114,14 @@ class Volumes:
         return [record for record in self.all() if chosen(record) and not self._users(record.name)]
 
     def remove_anonymous(self, names: list[str], owner: str = "") -> None:
-        """With a container that goes, the ``owner``: its anonymous volumes, unless another container has them too."""
+        """With a container that goes, the ``owner``: its anonymous volumes, unless another container has them too.
+
+        Their names never come again, so a full disk may keep their rows for a while.
+        """
         for name in names:
             rows = self._db.query("SELECT 1 FROM volumes WHERE name = ? AND anonymous", (name,))
             if rows and not [user for user in self._users(name) if user != owner]:
-                self.remove(name, force=True, owner=owner)
+                self._delete(name, self._db.forget)
 
     def tell_of_use(self, container: Container, action: str) -> None:
         """The events ``mount`` and ``unmount`` of all volumes of a container, with Docker's attributes."""

@@ -186,3 +186,20 @@ def test_sockets_for_another_process_are_not_ours(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setenv("LISTEN_PID", "1")
     monkeypatch.setenv("LISTEN_FDS", "1")
     assert listen.inherited() == []
+
+
+def test_what_is_no_listening_socket_is_refused_by_name(tmp_path: Path) -> None:
+    """A daemon that was given a file, a datagram socket, one that does not listen, or nothing: which, and what to do.
+
+    Seen to fail where the socket module's own error came through: a bare errno 88.
+    """
+    program = f"{ACTIVATED.splitlines()[2]}\nlisten.inherited()"
+    with socket.socket(socket.AF_UNIX) as idle, socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as datagrams:
+        for given in ("/dev/null", f"&{idle.fileno()}", f"&{datagrams.fileno()}", "&-"):
+            start = f'exec 3<{given}; LISTEN_PID=$$ LISTEN_FDS=1 exec "$@"'
+            done = subprocess.run(
+                ["bash", "-c", start, "sh", sys.executable, "-c", program],
+                capture_output=True, text=True, pass_fds=[idle.fileno(), datagrams.fileno()], timeout=30,
+            )  # fmt: skip
+            last = done.stderr.splitlines()[-1]
+            assert "InvalidArgument" in last and "file descriptor 3" in last and "ListenStream=" in last, (given, last)

@@ -10,6 +10,7 @@ import os
 import signal
 import sqlite3
 import subprocess
+import threading
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -18,7 +19,7 @@ import pytest
 
 from tests.support import ledger
 from tests.support.daemon import ARCHIVES, Daemon, Session
-from tests.support.faults import Api, balance, clear, fill, small_disk, struck
+from tests.support.faults import Api, balance, clear, fill, kept_full, small_disk, struck
 from tests.support.figures import Figure
 from tests.support.wait import eventually
 
@@ -258,6 +259,41 @@ def test_a_full_disk(daemons: Session, figure: Figure) -> None:
         clear(api)
         assert daemon.cli.ok("doctor", "--leaks") == "nothing is left behind"
         figure("disk full in create, load, log, database", "said so; works again with room", "all four")
+    finally:
+        daemon.close()
+
+
+def test_removed_on_a_full_disk(daemons: Session) -> None:
+    """Containers with volumes of their own, by `rm -v` and by themselves: nothing is left but rows, and these go
+    as soon as there is room, without another word.
+
+    Seen to fail where the row of a volume must be deleted at once: `rm -v` was an error, who ran the other one with
+    --rm waited for ever, and their leases were there until another container ended.
+    """
+    daemon = Daemon(daemons)
+    try:
+        daemon.start(prefix=small_disk(daemon, "24m"))
+        daemon.load("busybox")
+        api, root = Api(daemon), f"/proc/{daemon.pid}/root{daemon.data_root}"
+        named, by_itself = (
+            api.ok("POST", "/containers/create", {
+                "Image": "busybox", "Cmd": ["sleep", "1000"], "Volumes": {"/v": {}}, "HostConfig": {"AutoRemove": rm}
+            })["Id"]
+            for rm in (False, True)
+        )  # fmt: skip
+        for ident in (named, by_itself):
+            api.ok("POST", f"/containers/{ident}/start")
+        with kept_full(f"{root}/ballast"):
+            eventually(lambda: api.ask("POST", "/volumes/create", {})[0] == 500, "the database to have no room")
+            waiting = threading.Thread(target=lambda: api.ok("POST", f"/containers/{by_itself}/wait?condition=removed"))
+            waiting.start()
+            other = Api(daemon)
+            other.ok("DELETE", f"/containers/{named}?force=1&v=1")
+            other.ok("POST", f"/containers/{by_itself}/kill")
+            waiting.join(30)
+            assert not waiting.is_alive() and other.ok("GET", "/containers/json?all=1") == []
+        eventually(lambda: not daemon.cli("doctor", "--leaks").code, "all rows to go")
+        assert {row["Name"] for row in other.ok("GET", "/volumes")["Volumes"]} == set(os.listdir(f"{root}/volumes"))
     finally:
         daemon.close()
 

@@ -11,6 +11,7 @@ import json
 import os
 import sqlite3
 import subprocess
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from http.client import HTTPConnection
@@ -163,6 +164,31 @@ def fill(path: str, leave: int = 0) -> None:
             except OSError:
                 continue
         ballast.truncate(max(0, ballast.tell() - leave))
+
+
+@contextmanager
+def kept_full(path: str) -> Iterator[None]:
+    """The same while the block runs: whatever room somebody makes is taken at once, and all given back at the end."""
+    over = threading.Event()
+
+    def take() -> None:
+        with open(path, "ab", buffering=0) as ballast:
+            while not over.is_set():
+                try:
+                    ballast.write(bytes(1 << 12))
+                except OSError:
+                    full.set()
+                    over.wait(0.001)
+
+    full, taking = threading.Event(), threading.Thread(target=take)
+    taking.start()
+    try:
+        assert full.wait(60)
+        yield
+    finally:
+        over.set()
+        taking.join()
+        os.unlink(path)
 
 
 def balance(session: Session, before: ledger.Ledger, what: str) -> None:

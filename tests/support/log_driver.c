@@ -3,14 +3,30 @@
  *     log_driver PATH MAXSIZE MAXFILES < script
  *
  * The script is a sequence of records: one byte (1 stdout, 2 stderr), a 32-bit length in this machine's order and as many
- * bytes, which are one read from the container. Length 0 is the end of the stream. */
+ * bytes, which are one read from the container. Length 0 is the end of the stream. With FAILING_RENAME=n in the
+ * environment the n-th rename(2) fails. */
 #include "log.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
+
+/* The C library's, for log.c. */
+int rename(const char *from, const char *to)
+{
+    static int calls;
+    const char *failing = getenv("FAILING_RENAME");
+
+    if (failing != NULL && ++calls == atoi(failing)) {
+        errno = EIO;
+        return -1;
+    }
+    return renameat(AT_FDCWD, from, AT_FDCWD, to);
+}
 
 static bool take(void *to, size_t n)
 {

@@ -26,7 +26,7 @@ from minidock.build.settings import Metadata
 from minidock.build.stages import load
 from minidock.cgroup.limits import Limits
 from minidock.db import Database
-from minidock.engine import copyup, create, leftovers, logs, restore
+from minidock.engine import copyup, create, leftovers, logs, restore, top
 from minidock.engine.building.builds import Builds
 from minidock.engine.building.files import Files
 from minidock.engine.building.request import BuildRequest
@@ -69,6 +69,57 @@ def parts_with(**some: Any) -> Parts:
     """Of what an engine is made of, only these."""
     needed = [one.name for one in fields(Parts) if one.default_factory is MISSING]
     return Parts(**{**dict.fromkeys(needed), **some})
+
+
+def test_monitors_are_asked_at_the_same_time(
+    containers: Containers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those of containers and, after them, those of execs: one that hangs makes nobody wait but the daemon, once.
+
+    Seen to fail where restore asked one after the other, of either kind.
+    """
+    idents = [add(containers, digit).id for digit in "123"]
+    for name in ("execs", *"456"):
+        (tmp_path / "monitors" / name).mkdir(parents=True)
+    asked: list[str] = []
+    alone: list[str] = []
+
+    async def scenario() -> None:
+        everyone = asyncio.Condition()
+
+        async def adopt(ident: str, _: Path) -> None:
+            asked.append(ident)
+            wanted = 3 if ident in idents else 7
+            async with everyone:
+                everyone.notify_all()
+                try:
+                    async with asyncio.timeout(10):
+                        await everyone.wait_for(lambda: len(asked) >= wanted)
+                except TimeoutError:
+                    alone.append(ident)
+            raise Unavailable("it does not answer")
+
+        async def nothing(*_: object) -> None:
+            pass
+
+        monkeypatch.setattr(restore, "Monitor", SimpleNamespace(adopt=adopt))
+        monkeypatch.setattr(leftovers, "find", lambda *_: [])
+        parts = parts_with(
+            containers=containers,
+            cgroups=SimpleNamespace(place=lambda *_: None),
+            settings=SimpleNamespace(exec_root=tmp_path, monitor_directory=Path, instance=""),
+            images=SimpleNamespace(release=lambda _: None),
+            ports=SimpleNamespace(restore=nothing),
+        )
+        lifecycle: Any = SimpleNamespace(restarts=SimpleNamespace(begin=lambda: None))
+        endpoints: Any = SimpleNamespace(adopt=nothing, mark="")
+        await restore.restore(parts, lifecycle, endpoints)
+        for one in containers.all():
+            watcher = containers.live(one).watcher
+            assert watcher and watcher.cancel(), "it is asked again later"
+
+    asyncio.run(scenario())
+    assert sorted(asked) == sorted([*idents, "execs", *"456"]) and not alone
 
 
 def test_two_updates_at_once_both_come_true(containers: Containers) -> None:
@@ -117,10 +168,9 @@ def test_a_container_that_goes_while_the_daemon_ends_keeps_nothing_from_being_cl
     first, second = add(containers, "2"), add(containers, "1")
     closed: list[str] = []
 
-    async def goes() -> bool:
+    async def goes() -> None:
         await asyncio.sleep(0)
         containers.discard(second)
-        return True
 
     async def nothing() -> None:
         closed.append("refill")
@@ -538,3 +588,40 @@ def test_containers_may_end_and_go_while_their_resolvers_are_opened_again(contai
     endpoints.resolvers = SimpleNamespace(adopt=opens)  # type: ignore[assignment]
     asyncio.run(scenario())
     assert opened == [(ends, 7)]
+
+
+def test_a_ps_that_hangs_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It reads what the memory of every process holds, and one that hangs would hold up `top` for ever; nor does it
+    outlive a client that goes.
+
+    Seen to fail where nobody set it a limit, and where nobody killed it.
+    """
+    pid = tmp_path / "pid"
+    ps = tmp_path / "ps"
+    ps.write_text(f"#!/bin/sh\necho $$ >{pid}.new; mv {pid}.new {pid}\nexec sleep 1000\n")
+    ps.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    monkeypatch.setattr(top, "LIMIT", 2)
+
+    def is_gone() -> bool:
+        return not Path(f"/proc/{pid.read_text().strip()}").exists()
+
+    async def scenario() -> None:
+        with pytest.raises(Unavailable, match="ps did not end"):
+            await top.top(set(), "")
+        while not is_gone():
+            await asyncio.sleep(0.01)
+        pid.unlink()
+        asking = asyncio.ensure_future(top.top(set(), ""))
+        while not pid.exists():
+            await asyncio.sleep(0.01)
+        asking.cancel()
+        await asyncio.wait([asking])
+        while not is_gone():
+            await asyncio.sleep(0.01)
+
+    async def bounded() -> None:
+        async with asyncio.timeout(60):
+            await scenario()
+
+    asyncio.run(bounded())

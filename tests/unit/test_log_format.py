@@ -27,7 +27,7 @@ def driver(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def write(
-    driver: Path, path: Path, reads: Sequence[Read], size: int = 0, files: int = 1, file_limit: int = 0
+    driver: Path, path: Path, reads: Sequence[Read], size: int = 0, files: int = 1, file_limit: int = 0, **env: str
 ) -> list[bytes]:
     """Feeds the reads (empty: end of that stream); gives the log's lines, the time of each checked and taken out."""
 
@@ -37,7 +37,9 @@ def write(
 
     script = b"".join(struct.pack("=BI", stream, len(data)) + data for stream, data in reads)
     command = [str(driver), str(path), str(size), str(files)]
-    done = subprocess.run(command, input=script, capture_output=True, timeout=60, check=False, preexec_fn=limit)
+    done = subprocess.run(
+        command, input=script, capture_output=True, timeout=60, check=False, preexec_fn=limit, env=env
+    )
     assert done.returncode == 0 and not done.stderr, done.stderr.decode()
     return lines(path)
 
@@ -203,6 +205,20 @@ def test_no_room_at_all_for_rotation_goes_on_in_the_old_file(driver: Path, tmp_p
     path.with_name("log.1").mkdir()  # rename of a file onto a folder fails, for root too
     found = write(driver, path, [(OUT, b"line %d\n" % i) for i in range(100)], size=1000, files=2)
     assert text(found) == "".join(f"line {i}\n" for i in range(100))
+
+
+def test_a_rotation_that_fails_at_its_last_rename_is_undone(driver: Path, tmp_path: Path) -> None:
+    """What goes on being written has its own name, or no reader would find it, and the next rotation none of its lines.
+
+    Seen to fail where the old file stayed log.1: there was no log.
+    """
+    path = tmp_path / "log"
+    reads = [(OUT, b"line %d\n" % i) for i in range(20)]
+    found = write(driver, path, reads, size=1000, files=3, FAILING_RENAME="3")  # log.1 to .2, log to .1, the new one
+    assert list(tmp_path.iterdir()) == [path]
+    assert text(found) == "".join(f"line {i}\n" for i in range(20))
+    found = write(driver, path, [(OUT, b"line 20\n")], size=1000, files=3)
+    assert text(found) == "line 20\n" and len(lines(path.with_name("log.1"))) == 20
 
 
 def test_the_time_is_now_in_utc(driver: Path, tmp_path: Path) -> None:

@@ -185,7 +185,7 @@ class Endpoints:
         """Order: the cable before the lease, so that no address is given out while its last owner answers to it."""
         user.unplug(endpoint_id)
         sql = "DELETE FROM leases WHERE network = ? AND container = ?"
-        self._parts.db.execute(sql, (network_id, container_id), durable=False)
+        self._parts.db.forget(sql, (network_id, container_id), durable=False)
 
     def publish(self, container: Container, action: str, endpoints: Mapping[str, EndpointRecord]) -> None:
         """``connect`` or ``disconnect``, an event for each endpoint."""
