@@ -9,11 +9,11 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from minidock.engine import create, mounts, namespaces, rights, users
-from minidock.engine.config import Config
+from minidock.engine.config import Config, HostConfig
 from minidock.engine.model import Container, EndpointRecord
 from minidock.engine.networking.names import named, resolv_conf
 from minidock.engine.requests import ExecRequest
@@ -127,28 +127,32 @@ def _size(value: int) -> int:
 def _process(container: Container, root: Overlay, place: Place, granted: frozenset[str]) -> Process:
     config, host = container.config, container.host
     account = place.accounts.find(root, config.user, host.group_add or ())
-    _check_mapped(account.user, place.ids)
-    limits = rights.rlimits(host)
-    return Process(
+    return replace(
+        _confined(host, place, account.user, granted),
         args=(container.definition.path, *container.definition.args),
         env=environment(config, account.home, linked=place.linked),
         cwd=config.working_dir or "/",
-        user=account.user,
+        seccomp=rights.seccomp_filter(host, granted, place.settings.data_root / "seccomp"),
+        init=bool(host.init),
+    )
+
+
+def _confined(host: HostConfig, place: Place, user: User, granted: frozenset[str]) -> Process:
+    """What holds for each process of a container, its first and those of exec. Raises for a user that is not mapped."""
+    if place.ids:
+        for gid in (user.gid, *user.groups):
+            place.ids.to_host(user.uid, gid)
+    limits = rights.rlimits(host)
+    return Process(
+        args=(),
+        user=user,
         capabilities=granted,
         no_new_privileges=rights.no_new_privileges(host, place.settings.no_new_privileges),
         rlimits=limits,
         raised=rights.above_our_own(limits) if place.ids else (),
         oom_score_adj=host.oom_score_adj,
-        seccomp=rights.seccomp_filter(host, granted, place.settings.data_root / "seccomp"),
         apparmor=rights.confinement(host),
-        init=bool(host.init),
     )
-
-
-def _check_mapped(user: User, ids: IdMap | None) -> None:
-    if ids:
-        for gid in (user.gid, *user.groups):
-            ids.to_host(user.uid, gid)
 
 
 def environment(config: Config, home: str, more: tuple[str, ...] = (), linked: tuple[str, ...] = ()) -> tuple[str, ...]:
@@ -250,26 +254,15 @@ def exec_spec(
     """The spec of an exec. ``root`` is an fd of the container's root directory, to look the user up in."""
     host = container.host
     account = users.resolve(root, request.user or container.config.user, host.group_add or ())
-    _check_mapped(account.user, place.ids)
-    limits = rights.rlimits(host)
-    granted = rights.granted(host)
-    if request.privileged:
-        granted = rights.everything()
+    granted = rights.everything() if request.privileged else rights.granted(host)
+    filters = place.settings.data_root / "seccomp"
     rows, columns = (*(size or ()), 0, 0)[:2]
-    process = Process(
+    process = replace(
+        _confined(host, place, account.user, granted),
         args=request.cmd,
         env=environment(container.config, account.home, _with_term(request.env, tty), place.linked),
         cwd=request.working_dir or container.config.working_dir or "/",
-        user=account.user,
-        capabilities=granted,
-        no_new_privileges=rights.no_new_privileges(host, place.settings.no_new_privileges),
-        rlimits=limits,
-        raised=rights.above_our_own(limits) if place.ids else (),
-        oom_score_adj=host.oom_score_adj,
-        seccomp=b""
-        if request.privileged
-        else rights.seccomp_filter(host, granted, place.settings.data_root / "seccomp"),
-        apparmor=rights.confinement(host),
+        seccomp=b"" if request.privileged else rights.seccomp_filter(host, granted, filters),
     )
     supervision = Supervision(
         cgroup=str(place.cgroup),
