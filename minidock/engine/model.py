@@ -78,7 +78,7 @@ class Status(enum.Enum):
 
 
 TRANSITIONS: dict[Status, frozenset[Status]] = {
-    Status.CREATED: frozenset({Status.RUNNING, Status.REMOVING, Status.EXITED}),
+    Status.CREATED: frozenset({Status.RUNNING, Status.REMOVING}),
     Status.RUNNING: frozenset({Status.PAUSED, Status.EXITED, Status.RESTARTING}),
     Status.PAUSED: frozenset({Status.RUNNING, Status.EXITED, Status.RESTARTING}),
     Status.RESTARTING: frozenset({Status.RUNNING, Status.EXITED}),
