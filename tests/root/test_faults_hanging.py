@@ -130,6 +130,22 @@ def test_a_source_that_does_not_answer(hanging: Hung, daemons: Session, figure: 
            "create 10 s, start 20 s without a step done, ledger 0")  # fmt: skip
 
 
+def test_a_volume_s_device_that_does_not_answer(hanging: Hung) -> None:
+    """A directory of the host's by another name. Seen to fail where the start looked at it on the daemon's loop."""
+    daemon, api = hanging.daemon, Api(hanging.daemon)
+    options = {"type": "none", "o": "bind", "device": hanging.source}
+    api.ok("POST", "/volumes/create", {"Name": "far", "DriverOpts": options})
+    ident = api.create("true", Binds=["far:/x"])
+    hanging.hangs()
+    starting = Asking(daemon, "POST", f"/containers/{ident}/start")
+    eventually(hanging.is_asked, "the device to be mounted")
+    _others_go_on(daemon, starting)
+    status, answer = starting.over()
+    assert status == 500 and hanging.source in answer["message"] and "FUSE" in answer["message"], answer
+    hanging.answers()
+    eventually(lambda: api.ask("POST", f"/containers/{ident}/start")[0] == 204, "the start, now that it can be")
+
+
 def test_a_container_that_hangs(hanging: Hung, daemons: Session, figure: Figure) -> None:
     """No signal ends it: its stop waits, over a daemon's death, and nobody else does; when it can end, it is on record.
 
