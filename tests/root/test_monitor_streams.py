@@ -11,6 +11,7 @@ import os
 import signal
 import socket
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -19,7 +20,7 @@ from minidock.engine.requests import LogRequest
 from minidock.runtime.exit_record import read_exit_record
 from minidock.runtime.monitor import Monitor
 from tests.support import monitors
-from tests.support.monitors import BIG, COUNT, Workshop, attach, ended, finish, shell, within
+from tests.support.monitors import COUNT, Workshop, attach, ended, finish, shell, within
 from tests.support.wait import eventually
 
 Pair = Callable[[], tuple[socket.socket, socket.socket]]
@@ -350,11 +351,27 @@ def test_the_end_of_a_clients_input_is_nothing_to_a_terminal(workshop: Workshop)
 
 
 def test_all_of_a_terminals_last_output(workshop: Workshop) -> None:
+    """The monitor comes to read it, in several pieces, when its writer is gone: it was stopped meanwhile.
+
+    Seen to fail where a terminal is not read any more once the container has exited.
+    """
+
     async def test() -> None:
-        monitor = await workshop.spawn(shell(f"stty -opost; {COUNT}", tty=True))
+        go = workshop.folder / "go"
+        waiting = f"stty -opost; while [ ! -e {go} ]; do sleep 0.02; done; head -c 6000 /dev/zero"
+        monitor = await workshop.spawn(shell(waiting, tty=True))
         client = attach(monitor)
         await within(monitor.start())
-        assert len(await finish(monitor, client)) == BIG
+        status = Path(f"/proc/{monitor.pid}/stat")
+        supervisor = int(status.read_text().rpartition(")")[2].split()[1])
+        os.kill(supervisor, signal.SIGSTOP)
+        try:
+            go.touch()
+            while status.read_text().rpartition(")")[2].split()[0] != "Z":
+                await asyncio.sleep(0.01)
+        finally:
+            os.kill(supervisor, signal.SIGCONT)
+        assert await finish(monitor, client) == bytes(6000)
 
     workshop.run(test)
 

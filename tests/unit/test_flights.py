@@ -15,6 +15,7 @@ from tests.support.wait import eventually
 
 
 def test_fifty_callers_are_one_piece_of_work() -> None:
+    """Seen to fail where each does its own, and where who comes late is not told what was said."""
     flights, go, done = Flights(), threading.Event(), []
     heard: list[list[str]] = [[] for _ in range(50)]
 
@@ -38,6 +39,7 @@ def test_fifty_callers_are_one_piece_of_work() -> None:
 
 
 def test_an_error_is_everybodys_and_the_next_try_is_a_new_one() -> None:
+    """Seen to fail where work that failed is kept, and where the others get no error."""
     flights, go, tries = Flights(), threading.Event(), []
 
     def fail(_: Progress) -> None:
@@ -56,6 +58,7 @@ def test_an_error_is_everybodys_and_the_next_try_is_a_new_one() -> None:
 
 
 def test_different_keys_do_not_wait_for_each_other() -> None:
+    """Seen to fail where all keys are one."""
     flights = Flights()
     inner = flights.share("outer", lambda line: None, lambda say: flights.share("inner", say, lambda _: "both"))
     assert inner == "both"

@@ -63,6 +63,7 @@ def text(found: Sequence[bytes]) -> str:
 
 
 def test_a_line_is_an_entry(driver: Path, tmp_path: Path) -> None:
+    """Seen to fail where the stream is always stdout."""
     assert write(driver, tmp_path / "log", [(OUT, b"one\ntwo\n"), (ERR, b"oops\n"), (OUT, b"\n")]) == [
         entry(rb"one\n"),
         entry(rb"two\n"),
@@ -93,10 +94,12 @@ def test_a_line_is_an_entry(driver: Path, tmp_path: Path) -> None:
     ],
 )
 def test_escapes_are_those_of_go(driver: Path, tmp_path: Path, output: bytes, escaped: bytes) -> None:
+    """Seen to fail where < > & are kept as they are, and U+2028 is."""
     assert write(driver, tmp_path / "log", [(OUT, output + b"\n")]) == [entry(escaped + rb"\n")]
 
 
 def test_a_line_may_come_in_pieces_and_streams_may_interleave(driver: Path, tmp_path: Path) -> None:
+    """Seen to fail where each read ends a line."""
     reads = [(OUT, b"out"), (ERR, b"e\xe4"), (OUT, b"put\nnext"), (ERR, b"\xb8\x96\n"), (OUT, b" line\n")]
     assert write(driver, tmp_path / "log", reads) == [
         entry(rb"output\n"),
@@ -106,6 +109,7 @@ def test_a_line_may_come_in_pieces_and_streams_may_interleave(driver: Path, tmp_
 
 
 def test_what_has_no_newline_is_written_at_the_end(driver: Path, tmp_path: Path) -> None:
+    """Seen to fail where the end of a stream forgets it."""
     reads = [(OUT, b"prompt$ "), (ERR, b"x\ny"), (OUT, b""), (ERR, b""), (OUT, b"")]
     assert write(driver, tmp_path / "log", reads) == [
         entry(rb"x\n", b"stderr"),
@@ -116,6 +120,7 @@ def test_what_has_no_newline_is_written_at_the_end(driver: Path, tmp_path: Path)
 
 @pytest.mark.parametrize("cut", [1000, 16383, 16384, 65536])
 def test_a_long_line_is_cut_at_16_kib(driver: Path, tmp_path: Path, cut: int) -> None:
+    """Seen to fail where each read ends a line."""
     data = b"a" * 40000 + b"\nshort\n" + b"b" * 16384 + b"\n" + b"c" * 16383 + b"\n"
     reads = [(OUT, data[at : at + cut]) for at in range(0, len(data), cut)]
     assert write(driver, tmp_path / "log", reads) == [
@@ -130,6 +135,7 @@ def test_a_long_line_is_cut_at_16_kib(driver: Path, tmp_path: Path, cut: int) ->
 
 
 def test_a_cut_spares_characters(driver: Path, tmp_path: Path) -> None:
+    """Seen to fail where lines are cut at 16 KiB whatever is there."""
     for lead in range(5):
         data = "x" * lead + "🐳世é" * 9000 + "\n"
         path = tmp_path / f"log{lead}"
@@ -140,6 +146,7 @@ def test_a_cut_spares_characters(driver: Path, tmp_path: Path) -> None:
 
 
 def test_all_bytes_in_any_cut_give_what_one_read_gives(driver: Path, tmp_path: Path) -> None:
+    """Seen to fail where each read ends a line."""
     chance = random.Random(20261122)
     data = bytes(chance.choices([*range(256), 10, 10], k=300_000)) + b"\n"
     whole = write(driver, tmp_path / "whole", [(OUT, data[at : at + 65536]) for at in range(0, len(data), 65536)])

@@ -51,25 +51,30 @@ def test_all_of_it_in_order(log: Path) -> None:
 
 
 def test_one_stream(log: Path) -> None:
+    """Seen to fail where the streams are not told apart."""
     assert texts(log, stderr=False) == ["0\n", "2\n", "4\n", "6\n", "8\n"]
 
 
 @pytest.mark.parametrize(("tail", "first"), [(0, 10), (1, 9), (3, 7), (10, 0), (99, 0)])
 def test_tail(log: Path, tail: int, first: int) -> None:
+    """Seen to fail where the tail is a line too long."""
     assert texts(log, tail=tail) == [f"{n}\n" for n in range(first, 10)]
 
 
 def test_tail_of_a_log_longer_than_a_block(tmp_path: Path) -> None:
+    """Seen to fail where the last block alone is searched."""
     path = tmp_path / "x-json.log"
     path.write_text("".join(line("x" * 1000 + f"{n}\n", n) for n in range(1000)))
     assert [text[1000:] for text in texts(path, tail=700)] == [f"{n}\n" for n in range(300, 1000)]
 
 
 def test_since_and_until(log: Path) -> None:
+    """Seen to fail where either is passed over."""
     assert texts(log, since=START + 3 * times.SECOND, until=START + 5 * times.SECOND) == ["3\n", "4\n", "5\n"]
 
 
 def test_rotated_files_are_part_of_it(log: Path) -> None:
+    """Seen to fail where they are not looked for, and where the youngest comes first."""
     log.rename(log.with_name(log.name + ".1"))
     log.write_text(line("new\n", 11))
     log.with_name(log.name + ".2").write_text(line("oldest\n"))
@@ -78,16 +83,19 @@ def test_rotated_files_are_part_of_it(log: Path) -> None:
 
 
 def test_a_torn_or_foreign_line_is_passed_over(log: Path) -> None:
+    """Seen to fail where JSON's errors, or those of another shape, are let through."""
     with log.open("a") as file:
         file.write('{"log": "to\n[]\n{"log":1,"stream":"stdout","time":""}\n' + line("after\n", 20))
     assert texts(log)[-2:] == ["9\n", "after\n"]
 
 
 def test_no_log_at_all(tmp_path: Path) -> None:
+    """Seen to fail where a missing file is an error."""
     assert texts(tmp_path / "none") == []
 
 
 def test_follow_sees_what_comes_later_a_rotation_and_the_last_line_before_the_end(log: Path) -> None:
+    """Seen to fail where nobody looks for a rotation."""
     alive = True
 
     async def scenario() -> list[bytes]:
@@ -138,6 +146,8 @@ def follow_from_the_last(log: Path, change: Callable[[], None], count: int) -> l
 
 
 def test_follow_goes_on_when_the_only_file_is_emptied(log: Path) -> None:
+    """Seen to fail where nobody sees that a file has become shorter."""
+
     def change() -> None:
         with log.open("r+") as file:
             file.truncate(0)
@@ -159,7 +169,10 @@ def test_follow_reads_the_only_file_to_its_end_when_another_takes_its_place(log:
 
 
 def test_follow_goes_on_when_a_torn_line_is_taken_back(log: Path) -> None:
-    """The disk was full: the monitor takes the line's beginning out again. What was read before is not told twice."""
+    """The disk was full: the monitor takes the line's beginning out again. What was read before is not told twice.
+
+    Seen to fail where nobody sees it, and where the file is read from its start then.
+    """
     whole = log.stat().st_size
 
     async def scenario() -> list[str]:
@@ -181,6 +194,8 @@ def test_follow_goes_on_when_a_torn_line_is_taken_back(log: Path) -> None:
 
 
 def test_follow_skips_no_file_when_several_rotations_come_at_once(log: Path) -> None:
+    """Seen to fail where the youngest file alone is gone on with."""
+
     def change() -> None:
         with log.open("a") as file:
             file.write(line("before the rename\n", 10))
@@ -194,6 +209,8 @@ def test_follow_skips_no_file_when_several_rotations_come_at_once(log: Path) -> 
 
 
 def test_follow_goes_on_with_what_is_left_when_its_file_is_gone(log: Path) -> None:
+    """Seen to fail where the youngest file alone is gone on with."""
+
     def change() -> None:
         for number in range(4):
             rotate(log, 3)
