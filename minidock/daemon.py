@@ -43,7 +43,7 @@ from minidock.engine.trash import Trash
 from minidock.engine.volumes import Volumes
 from minidock.image.model import RegistryConfig
 from minidock.image.store import ImageStore
-from minidock.linux import doctor, idmap, shim, systemd, userns
+from minidock.linux import doctor, doctor_network, idmap, shim, systemd, userns
 from minidock.linux.pool import pool
 from minidock.network import pools
 from minidock.network.bridge import Bridge
@@ -248,6 +248,7 @@ class _Daemon:
         for place in paths + [listen.port_of(one) for one in sockets if one.family != socket.AF_UNIX]:
             log.info("API listen on %s", place)
         asyncio.get_running_loop().run_in_executor(None, rights.prepare, self._settings.data_root / "seccomp")
+        asyncio.get_running_loop().run_in_executor(None, _tell_of_firewalls, self._settings.bridge)
         stopping = asyncio.get_running_loop().create_task(self._stop.wait())
         await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
         machine_stops = await asyncio.to_thread(systemd.machine_stops)
@@ -374,6 +375,13 @@ def _bridge(settings: Settings, db: Database) -> tuple[Bridge | None, str]:
         log.warning("network bridge is not available: %s", error)
         return None, str(error)
     return bridge, ""
+
+
+def _tell_of_firewalls(bridge: str) -> None:
+    """A warning where the rules of others keep containers from the network, which no rule of ours can change."""
+    found = doctor_network.forward_policy(bridge)
+    if found.status != "ok":
+        log.warning("%s; hint: %s", found.detail, found.hint)
 
 
 def _gateway6(settings: Settings) -> IPv6Interface | None:

@@ -22,6 +22,7 @@ from minidock.linux.reason import reason
 
 _RULES = "table inet t { chain c { type nat hook postrouting priority srcnat; ip saddr 192.0.2.0/24 masquerade; }; }"
 _MARK = "minidock "  # what the alias of each bridge of ours begins with (network/bridge.py)
+_BRIDGED = Path("/proc/sys/net/bridge/bridge-nf-call-iptables")
 _STILL = "containers can use --network none or host meanwhile"
 
 
@@ -107,27 +108,47 @@ def judge_forwarding(ruleset: list[dict[str, Any]], bridge: str, family: str = "
 
     A rule outside of our tables that names the bridge is taken as someone's exception for it.
     """
-    chains = [entry["chain"] for entry in ruleset if "chain" in entry]
-    dropping = [
-        f"{chain['family']} {chain['table']} {chain['name']}"
-        for chain in chains
-        if chain.get("hook") == "forward" and chain.get("policy") == "drop" and chain["family"] in (family, "inet")
-    ]
-    rules = [entry["rule"] for entry in ruleset if "rule" in entry]
-    others = [
-        rule for rule in rules if not rule["table"].startswith("minidock-") and rule["family"] in (family, "inet")
-    ]
+    chains = [entry["chain"] for entry in ruleset if "chain" in entry and entry["chain"]["family"] in (family, "inet")]
+    rules = [entry["rule"] for entry in ruleset if "rule" in entry and entry["rule"]["family"] in (family, "inet")]
+    others = [rule for rule in rules if not rule["table"].startswith("minidock-")]
+    dropping = [chain for chain in chains if chain.get("hook") == "forward" and _drops(chain, others)]
     if not dropping or f'"{bridge}"' in json.dumps(others):
         return Check("forward policy", "ok", "nothing drops what the bridge forwards")
-    detail = f"chain {', '.join(dropping)} drops what it does not know: containers can't reach beyond this host"
-    names = {chain["name"] for chain in chains if chain["family"] in (family, "inet")}
-    return Check("forward policy", "warn", detail, _way_through(names, bridge, family))
+    places = ", ".join(map(_place, dropping))
+    detail = f"chain {places} drops what it does not know: containers can't reach beyond this host"
+    if _BRIDGED.exists() and _BRIDGED.read_text().strip() == "1":
+        detail += ", nor each other (bridge-nf-call-iptables is on)"
+    names = {chain["name"] for chain in chains}
+    return Check(
+        "forward policy", "warn", detail, "; ".join(_way_through(chain, names, bridge, family) for chain in dropping)
+    )
 
 
-def _way_through(chains: set[str], bridge: str, family: str) -> str:
+def _place(chain: dict[str, Any]) -> str:
+    return f"{chain['family']} {chain['table']} {chain['name']}"
+
+
+def _drops(chain: dict[str, Any], rules: list[dict[str, Any]]) -> bool:
+    """By its policy, or by a last rule without a condition (``-A FORWARD -j REJECT``, as some distributions have it).
+    Not so in firewalld's: before its last rule come those of the zone, which may accept anything.
+    """
+    if chain.get("policy") == "drop":
+        return True
+    own = [
+        rule["expr"] for rule in rules if (rule["family"], rule["table"], rule["chain"]) == tuple(_place(chain).split())
+    ]
+    *before, last = own[-1] if own and chain["table"] != "firewalld" else [{}]
+    refuses = "drop" in last or "reject" in last or (last.get("xt") or {}).get("name") == "REJECT"
+    return refuses and all(statement.keys() <= {"counter", "log"} for statement in before)
+
+
+def _way_through(chain: dict[str, Any], chains: set[str], bridge: str, family: str) -> str:
     """The rules that let the bridge pass, in the words of whoever made the chain: out, answers, published ports."""
+    if (chain["table"], chain["name"]) != ("filter", "FORWARD"):
+        rules = ("iifname {}", "oifname {} ct state established,related", "oifname {} ct status dnat")
+        return "; ".join(f"nft insert rule {_place(chain)} {rule.format(bridge)} accept" for rule in rules)
     if "DOCKER-USER" not in chains and any(name.startswith("ufw-") for name in chains):
         return f"ufw route allow in on {bridge}"
-    chain, program = "DOCKER-USER" if "DOCKER-USER" in chains else "FORWARD", f"{family}tables"
+    first, program = "DOCKER-USER" if "DOCKER-USER" in chains else "FORWARD", f"{family}tables"
     answers = "-m conntrack --ctstate RELATED,ESTABLISHED,DNAT"
-    return f"{program} -I {chain} -i {bridge} -j ACCEPT; {program} -I {chain} -o {bridge} {answers} -j ACCEPT"
+    return f"{program} -I {first} -i {bridge} -j ACCEPT; {program} -I {first} -o {bridge} {answers} -j ACCEPT"

@@ -175,6 +175,12 @@ def chain(name: str, policy: str, family: str = "ip", table: str = "filter", hoo
     return {"chain": {"family": family, "table": table, "name": name, "hook": hook, "policy": policy}}
 
 
+def last_rule(*statements: dict[str, Any], table: str = "filter") -> list[dict[str, Any]]:
+    """A chain that accepts, but for what its one rule says."""
+    rule = {"family": "ip", "table": table, "chain": "FORWARD", "expr": [{"counter": {"packets": 1}}, *statements]}
+    return [chain("FORWARD", "accept", table=table), {"rule": rule}]
+
+
 def rule(table: str, interface: str) -> dict[str, Any]:
     match = {"match": {"op": "==", "left": {"meta": {"key": "iifname"}}, "right": interface}}
     return {"rule": {"family": "ip", "table": table, "chain": "FORWARD", "expr": [match, {"accept": None}]}}
@@ -182,6 +188,7 @@ def rule(table: str, interface: str) -> dict[str, Any]:
 
 DROP = chain("FORWARD", "drop")
 DOCKER = {"chain": {"family": "ip", "table": "filter", "name": "DOCKER-USER"}}
+REJECT: dict[str, Any] = {"xt": {"type": "target", "name": "REJECT"}}
 UFW = {"chain": {"family": "ip", "table": "filter", "name": "ufw-user-forward"}}
 
 
@@ -193,6 +200,8 @@ UFW = {"chain": {"family": "ip", "table": "filter", "name": "ufw-user-forward"}}
         ([DROP, UFW], "ufw route allow in on minidock0"),
         ([DROP, rule("minidock-minidock0", "minidock0")], "iptables -I FORWARD"),
         ([DROP, rule("filter", "docker0")], "iptables -I FORWARD"),
+        (last_rule(REJECT), "iptables -I FORWARD -i minidock0 -j ACCEPT;"),
+        (last_rule({"drop": None}), "iptables -I FORWARD -i minidock0 -j ACCEPT;"),
     ],
 )
 def test_a_policy_that_drops_what_we_forward(ruleset: list[dict[str, Any]], hint: str) -> None:
@@ -207,6 +216,9 @@ def test_a_policy_that_drops_what_we_forward(ruleset: list[dict[str, Any]], hint
     [
         [],
         [chain("FORWARD", "accept")],
+        last_rule({"xt": None}),
+        last_rule({"match": {"op": "==", "left": {"meta": {"key": "iifname"}}, "right": "eth7"}}, {"drop": None}),
+        last_rule({"reject": {"type": "icmpx"}}, table="firewalld"),
         [chain("INPUT", "drop", hook="input")],
         [chain("FORWARD", "drop", family="ip6")],
         [DROP, rule("filter", "minidock0")],
@@ -215,6 +227,12 @@ def test_a_policy_that_drops_what_we_forward(ruleset: list[dict[str, Any]], hint
 )
 def test_a_policy_that_lets_us_pass(ruleset: list[dict[str, Any]]) -> None:
     assert doctor_network.judge_forwarding(ruleset, "minidock0").status == "ok"
+
+
+def test_each_chain_that_drops_has_its_way_through() -> None:
+    check = doctor_network.judge_forwarding([DROP, chain("forward", "drop", family="inet", table="fw")], "minidock0")
+    assert check.detail.startswith("chain ip filter FORWARD, inet fw forward drops")
+    assert [hint.split(" ")[0] for hint in check.hint.split("; ")] == ["iptables"] * 2 + ["nft"] * 3
 
 
 def test_ipv6_has_a_policy_of_its_own() -> None:
