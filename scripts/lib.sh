@@ -74,7 +74,8 @@ with_suite() {
     chmod 755 "$own"  # apt reads what it has fetched as a user of its own
     echo "deb [signed-by=$keys] $source $suite main" >"$own/sources.list"
     apt_options=(-o "Dir::Etc::SourceList=$own/sources.list" -o Dir::Etc::SourceParts=/dev/null
-        -o "Dir::State::Lists=$own/lists" -o Dir::Cache::PkgCache= -o Dir::Cache::SrcPkgCache=
+        -o "Dir::State::Lists=$own/lists" -o Dir::State::Status=/dev/null  # what is installed is no candidate
+        -o Dir::Cache::PkgCache= -o Dir::Cache::SrcPkgCache=
         -o Acquire::Languages=none)
     as_root apt-get "${apt_options[@]}" update -q >/dev/null 2>&1 && "$@" || status=1
     as_root rm -rf "$own"

@@ -122,16 +122,22 @@ images() {
 debian_docker_cli() {
     [ ! -x "$tools/bin/docker-20.10" ] || return 0
     ! /usr/bin/docker --version 2>/dev/null | grep -q 'version 20\.10\.' || return 0
-    fetch_tool docker:docker-20.10 docker.io || true
+    apt_refresh
+    if apt-cache policy docker.io | grep -q 'Candidate: 20\.10\.'; then
+        fetch_tool docker:docker-20.10 docker.io || true
+    else
+        with_suite bookworm fetch_tool docker:docker-20.10 docker.io ||
+            warn "no docker CLI 20.10 to be had; the tests with it will be skipped"
+    fi
 }
 
-# Compose in Go, beside Debian 12's in Python: from the next Debian.
+# Compose in Go, beside Debian 12's in Python: from the next Debian, whose version the recorded sessions are of.
 second_compose() {
-    [ ! -x "$tools/bin/docker-compose-2" ] || return 0
-    ! docker-compose --version 2>/dev/null | grep -q 'version v\?2\.' || return 0
+    [ ! -x "$tools/bin/docker-compose-2.26" ] || return 0
+    ! docker-compose --version 2>/dev/null | grep -q 'version v\?2\.26\.' || return 0
     apt_refresh
-    with_suite trixie fetch_tool docker-compose:docker-compose-2 docker-compose ||
-        warn "no docker-compose 2 to be had; the tests with it will be skipped"
+    with_suite trixie fetch_tool docker-compose:docker-compose-2.26 docker-compose ||
+        warn "no docker-compose 2.26 to be had; the tests with it will be skipped"
 }
 
 test_tools() {

@@ -27,7 +27,7 @@ Compose = Callable[[str], Cli]
 @pytest.fixture(
     params=[
         pytest.param("1", marks=pytest.mark.compose_1),
-        pytest.param("2", marks=pytest.mark.compose_2),
+        pytest.param("2.26", marks=pytest.mark.compose_2),
     ]
 )
 def compose(request: pytest.FixtureRequest, daemon: Daemon) -> Compose:

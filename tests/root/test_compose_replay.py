@@ -35,7 +35,7 @@ def _typed(compose: Cli, recorder: Recorder) -> Iterator[tuple[str, golden.Facts
 
 
 @pytest.mark.parametrize(
-    "version", [pytest.param("1", marks=pytest.mark.compose_1), pytest.param("2", marks=pytest.mark.compose_2)]
+    "version", [pytest.param("1", marks=pytest.mark.compose_1), pytest.param("2.26", marks=pytest.mark.compose_2)]
 )
 def test_a_recorded_session(fresh_daemon: Daemon, tmp_path: Path, version: str) -> None:
     """Seen to fail with a field less in a network's list, and with a create that answers 200."""
@@ -44,7 +44,7 @@ def test_a_recorded_session(fresh_daemon: Daemon, tmp_path: Path, version: str) 
     for name, text in FILES.items():
         (folder / name).write_text(text)
     fresh_daemon.load("busybox")
-    recorded = golden.parse((GOLDEN / f"compose{version}.json").read_text())
+    recorded = golden.parse((GOLDEN / f"compose{version[0]}.json").read_text())
     rows = admitted("28")
     with Recorder(fresh_daemon.base / "p.sock", fresh_daemon.socket) as recorder:
         environment = base_env(tmp_path) | {"DOCKER_HOST": f"unix://{recorder.path}", "DOCKER_BUILDKIT": "0"}

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 IMPOSSIBLE: dict[str, str] = {
     "apparmor": "AppArmor is built into the kernel and switched on at boot, or it is not",
+    "compose_1": "Debian 12 and Ubuntu have it, the Debians after them have not",
     "compose_2": "Debian 12 has it not; it comes from the next Debian, which a machine may not reach",
+    "docker_cli_20": "it comes from Debian 12, which a machine of another system may not reach",
     "docker_cli_28": "no Debian package has it, and what a machine may load from elsewhere is not ours to say",
     "fuse": "it is a module of the kernel, and its device may be withheld from a container",
     "hugepages": "memory set apart for them is the machine's own, and a test changes no machine",

@@ -201,7 +201,7 @@ NEEDS: dict[str, tuple[str, Callable[[], str | None]]] = {
     "docker_cli_28": ("the real docker CLI of version 28", _program_of("docker", "28")),
     "docker_cli_20": ("the real docker CLI of version 20.10, as in Debian 12", _program_of("docker", "20.10")),
     "compose_1": ("docker-compose 1, as in Debian 12", _program_of("docker-compose", "1")),
-    "compose_2": ("docker-compose 2, as in Debian 13", _program_of("docker-compose", "2")),
+    "compose_2": ("docker-compose 2.26, as in Debian 13", _program_of("docker-compose", "2.26")),
     "registry": ("Debian's docker-registry, and skopeo to fill it", _registry),
     "sshd": ("an ssh server to start, and a client for it", _sshd),
     "strace": ("strace, to look and to inject faults", _program("strace")),
