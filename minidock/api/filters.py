@@ -107,26 +107,3 @@ def _compile(key: str, value: str) -> re.Pattern[str]:
         return re.compile(value, re.ASCII)
     except (re.error, OverflowError, RecursionError) as error:
         raise InvalidArgument(f"invalid filter '{key}={value}': {error}") from None
-
-
-def glob(pattern: str, name: str) -> bool:
-    """Whether a name fits a pattern of ``*`` and ``?``, neither of which stands for a slash."""
-    patterns, parts = pattern.split("/"), name.split("/")
-    return len(patterns) == len(parts) and all(map(_glob_part, patterns, parts))
-
-
-def _glob_part(pattern: str, text: str) -> bool:
-    """Greedy with one step back to the latest ``*``: linear in practice, whatever the pattern."""
-    p = t = 0
-    star = mark = -1
-    while t < len(text):
-        if p < len(pattern) and pattern[p] in ("?", text[t]) and pattern[p] != "*":
-            p, t = p + 1, t + 1
-        elif p < len(pattern) and pattern[p] == "*":
-            star, mark, p = p, t, p + 1
-        elif star >= 0:
-            mark += 1
-            p, t = star + 1, mark
-        else:
-            return False
-    return all(c == "*" for c in pattern[p:])

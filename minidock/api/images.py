@@ -7,13 +7,14 @@ as dockerd does. Archives are read from the socket as they come, through a block
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Coroutine
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from minidock.api import errors
 from minidock.api.auth import registry_auth
-from minidock.api.filters import Filters, glob
+from minidock.api.filters import Filters
 from minidock.api.progress import Progress
 from minidock.api.render import image as render
 from minidock.api.request import Request
@@ -21,7 +22,7 @@ from minidock.api.response import Answer, ClientGone, json_answer
 from minidock.image.manifest import fits, host_platform
 from minidock.image.model import Image
 from minidock.image.reference import parse as parse_reference
-from minidock.wire import times
+from minidock.wire import ignore, times
 from minidock.wire.errors import Forbidden, InvalidArgument, NotImplemented
 
 if TYPE_CHECKING:
@@ -136,15 +137,16 @@ def _choose(engine: Engine, wanted: Filters, everything: bool) -> list[Image]:
         and all(render.created(image.created) > bound for bound in newer)
     ]
     if "reference" in wanted:
-        found = [image for image in (_called(image, wanted.get("reference")) for image in found) if image]
+        patterns = [ignore.compiled(pattern, deep=False) for pattern in wanted.get("reference")]
+        found = [called for image in found if (called := _called(image, patterns))]
     return sorted(found, key=lambda image: render.created(image.created), reverse=True)
 
 
-def _called(image: Image, patterns: tuple[str, ...]) -> Image | None:
+def _called(image: Image, patterns: list[re.Pattern[str]]) -> Image | None:
     """The image with those of its names that fit a pattern, with or without the tag; None if none does."""
 
     def fits(name: str, repository: str) -> bool:
-        return any(glob(pattern, name) or glob(pattern, repository) for pattern in patterns)
+        return any(pattern.fullmatch(name) or pattern.fullmatch(repository) for pattern in patterns)
 
     tags = tuple(tag for tag in image.tags if fits(tag, tag.rpartition(":")[0]))
     digests = tuple(digest for digest in image.digests if fits(digest, digest.partition("@")[0]))

@@ -1,4 +1,4 @@
-"""The patterns of a .dockerignore file, and those of COPY: which paths they mean.
+"""The patterns of a .dockerignore file, and those of COPY and of names of images: what they mean.
 
 The client leaves out what they exclude; the daemon asks them about the Dockerfile alone. The last pattern that fits
 decides, ``!`` takes a path back, what is said of a directory goes for all in it, ``**`` is any number of directories.
@@ -93,20 +93,45 @@ def compiled(pattern: str, deep: bool) -> re.Pattern[str]:
         elif character == "?":
             groups[-1][-1] += "[^/]"
         elif character == "[":
-            end = pattern.find("]", at + 1)
-            if end < 0:
-                raise InvalidArgument(f"syntax error in pattern {pattern[:200]!r}: a bracket is not closed")
-            groups[-1][-1] += f"(?!/)[{pattern[at:end].replace('[', chr(92) + '[')}]"
-            at = end + 1
-        elif character == "\\" and at < len(pattern):
-            groups[-1][-1] += re.escape(pattern[at])
-            at += 1
+            expression, at = _bracket(pattern, at)
+            groups[-1][-1] += expression
+        elif character == "\\":
+            one, at = _character(pattern, at - 1)
+            groups[-1][-1] += re.escape(one)
         else:
             groups[-1][-1] += re.escape(character)
-    try:
-        return re.compile(_expression(groups, pattern), re.DOTALL)
-    except re.error:
-        raise InvalidArgument(f"syntax error in pattern {pattern[:200]!r}") from None
+    return re.compile(_expression(groups, pattern), re.DOTALL)
+
+
+def _bracket(pattern: str, at: int) -> tuple[str, int]:
+    """What stands behind "[", up to "]", as an expression; and where the rest begins. As Go's path.Match reads it."""
+    negated = pattern.startswith("^", at)
+    at += negated
+    ranges: list[str] = []
+    while not (ranges and pattern.startswith("]", at)):
+        low, at = _bound(pattern, at)
+        high, at = _bound(pattern, at + 1) if pattern.startswith("-", at) else (low, at)
+        ranges.append(f"{re.escape(low)}-{re.escape(high)}" if low <= high else "")
+    found = "".join(ranges)
+    return (f"[{'^' * negated}{found}]" if found else "." if negated else "(?!)"), at + 1
+
+
+def _bound(pattern: str, at: int) -> tuple[str, int]:
+    if pattern[at : at + 1] in ("-", "]"):
+        raise _malformed(pattern)
+    return _character(pattern, at)
+
+
+def _character(pattern: str, at: int) -> tuple[str, int]:
+    """A character, or the one that a backslash takes its meaning from, and the place behind it."""
+    at += pattern.startswith("\\", at)
+    if at >= len(pattern):
+        raise _malformed(pattern)
+    return pattern[at], at + 1
+
+
+def _malformed(pattern: str) -> InvalidArgument:
+    return InvalidArgument(f"syntax error in pattern {pattern[:200]!r}")
 
 
 def _expression(groups: list[list[str]], pattern: str) -> str:

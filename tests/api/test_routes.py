@@ -447,6 +447,10 @@ def test_filters_that_can_not_be(api: Harness, filters: str, text: str) -> None:
         ('{"reference":["busy*:l?test"]}', 1),
         ('{"reference":["127.0.0.1:5000/*/tool"]}', 1),
         ('{"reference":["*tool"]}', 0),
+        ('{"reference":["busyb[a-z]x"]}', 1),
+        ('{"reference":["b[^u]sybox"]}', 0),
+        ('{"reference":["busy\\\\box"]}', 1),
+        ('{"reference":["127.0.0.1:5000[/]team/tool:[0-9]"]}', 1),
         ('{"dangling":["true"]}', 0),
         ('{"dangling":["false"],"label":["maker=us"]}', 1),
         ('{"until":["2025-01-01"]}', 0),
@@ -456,6 +460,11 @@ def test_filters_that_can_not_be(api: Harness, filters: str, text: str) -> None:
 def test_which_images_a_list_shows(api: Harness, filters: str, count: int) -> None:
     target = "/images/json?filters=" + "".join(f"%{byte:02X}" for byte in filters.encode())
     assert len(api.request("GET", target).json()) == count
+
+
+def test_a_pattern_that_is_none_is_refused(api: Harness) -> None:
+    reply = api.request("GET", "/images/json?filters=%7B%22reference%22:[%22busy[%22]%7D")
+    assert reply.status == 400 and reply.message == "syntax error in pattern 'busy['"
 
 
 def test_untagged_images_had_a_name_once(api: Harness) -> None:

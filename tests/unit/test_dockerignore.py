@@ -37,6 +37,8 @@ from minidock.wire.errors import InvalidArgument
         (["*", "!keep", "!dir/deep"], ["x", "dir", "dir/other"], ["keep", "keep/all", "dir/deep/x"]),
         (["/a", "b/", "./c", "d/../e", " f "], ["a", "b/x", "c", "e", "f"], ["d"]),
         (["[ab]x", "[^c]y", "\\*z"], ["ax", "bx", "ay", "*z"], ["cx", "cy", "az"]),
+        (["[a-cx]", "[z-a]1", "[^z-a]2"], ["b", "x", "-2"], ["d", "-", "z1", "a1"]),
+        (["[\\]^]3", "[a^]4", "[!a]5"], ["]3", "a4", "^4", "!5", "a5"], ["\\3", "b4", "b5"]),
         (["a.b", "c$d", "e(f)"], ["a.b", "c$d", "e(f)"], ["axb"]),
         (["", "# no"], [], ["x"]),
     ],
@@ -47,7 +49,7 @@ def test_what_patterns_mean(patterns: list[str], out: list[str], stays: list[str
 
 
 def test_a_broken_pattern_is_an_error() -> None:
-    for text in ("[a", "a[", "!"):
+    for text in ("[a", "a[", "!", "[]", "[]a]", "[^]", "[-a]", "[a-]", "[a--]", "a\\", "[a\\"):
         with pytest.raises(InvalidArgument):
             ignore.parse(text)
 
