@@ -315,6 +315,27 @@ def test_networks_and_names_outlive_the_daemon(fresh_daemon: Daemon) -> None:
         assert bridge not in fresh_daemon.netns.links()
 
 
+def test_a_connect_that_can_not_be_recorded_is_undone(fresh_daemon: Daemon) -> None:
+    """The cable, the default route that it took over, the address; then it works. Seen to fail without the undo, and
+    with one that leaves the route.
+    """
+    docker = fresh_daemon.docker
+    with networks(docker, ["n1"], ["n0"]):
+        docker.ok("run", "-d", "--name", "aa", "--network", "n1", "busybox", "sleep", "1000")
+        before = [docker.ok("exec", "aa", "ip", "-4", what) for what in ("route", "addr")]
+        with contextlib.closing(sqlite3.connect(fresh_daemon.data_root / "minidock.db", timeout=30)) as database:
+            fails = "CREATE TRIGGER fails BEFORE UPDATE ON containers BEGIN SELECT RAISE(FAIL, 'no more writes'); END"
+            database.execute(fails)
+            refused = docker("network", "connect", "n0", "aa")
+            database.execute("DROP TRIGGER fails")
+        assert refused.code == 1 and "no more writes" in refused.err, str(refused)
+        assert [docker.ok("exec", "aa", "ip", "-4", what) for what in ("route", "addr")] == before
+        assert not inspected(docker, "n0")["Containers"]
+        docker.ok("network", "connect", "n0", "aa")
+        assert [docker.ok("exec", "aa", "ip", "-4", what) for what in ("route", "addr")] != before
+        docker.ok("rm", "-f", "aa")
+
+
 def test_a_move_that_a_crash_cut_short_is_finished(fresh_daemon: Daemon) -> None:
     """A connect that was not recorded is undone; a disconnect that was not recorded is."""
     docker = fresh_daemon.docker

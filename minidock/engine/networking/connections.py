@@ -7,6 +7,7 @@ the way by which its ports are published. Read next: endpoints.py.
 from __future__ import annotations
 
 import asyncio
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
@@ -47,29 +48,32 @@ class Connections:
                 return
             if network.name in container.state.endpoints:
                 raise Forbidden(f"endpoint with name {container.name} already exists in network {network.name}")
-            endpoint = await self._plug_live(container, network, wish, live.running().pidfd)
-            endpoints = {**container.state.endpoints, network.name: endpoint}
-            networks = {**networks, network.name: wish}
-            self._parts.containers.change(container, networks=networks, endpoints=endpoints)
+            endpoint = await self._plug_live(container, network, {**networks, network.name: wish})
             self._add_host(container, endpoint)
             self._write_resolv_conf(container)
             self._endpoints.publish(container, "connect", {network.name: endpoint})
-            await self._parts.ports.follow(container, self._endpoints.bridged(self._endpoints.ways(endpoints)))
+            ways = self._endpoints.ways(container.state.endpoints)
+            await self._parts.ports.follow(container, self._endpoints.bridged(ways))
 
     async def _plug_live(
-        self, container: Container, network: NetworkRecord, wish: EndpointWish, pidfd: int
+        self, container: Container, network: NetworkRecord, wishes: dict[str, EndpointWish]
     ) -> EndpointRecord:
-        taken = {end.interface for end in container.state.endpoints.values()}
+        """Cable, routes, resolver, and the record of them; all or nothing."""
+        ends, before = self._endpoints, container.state.endpoints
+        pidfd = self._parts.containers.live(container).running().pidfd
+        taken = {end.interface for end in before.values()}
         interface = next(f"eth{n}" for n in range(_MOST_INTERFACES) if f"eth{n}" not in taken)
-        try:
-            endpoint = await self._endpoints.plug(container, network, wish, interface, pidfd)
-            ways = self._endpoints.gateways({**container.state.endpoints, network.name: endpoint})
-            await asyncio.to_thread(veth.route, pidfd, ways)
-            await self._endpoints.resolvers.update(container, [*container.state.endpoints, network.name], pidfd)
-        except BaseException:
-            await asyncio.to_thread(self._endpoints.release_one, container, network)
-            await asyncio.to_thread(self._endpoints.take_interfaces, container, network, taken)
-            raise
+        async with AsyncExitStack() as undo:
+            undo.push_async_callback(asyncio.to_thread, ends.take_interfaces, container, network, taken)
+            undo.push_async_callback(asyncio.to_thread, ends.release_one, container, network)
+            endpoint = await ends.plug(container, network, wishes[network.name], interface, pidfd)
+            endpoints = {**before, network.name: endpoint}
+            undo.push_async_callback(asyncio.to_thread, veth.route, pidfd, ends.gateways(before))
+            await asyncio.to_thread(veth.route, pidfd, ends.gateways(endpoints))
+            undo.push_async_callback(ends.resolvers.update, container, list(before), pidfd)
+            await ends.resolvers.update(container, list(endpoints), pidfd)
+            self._parts.containers.change(container, networks=wishes, endpoints=endpoints)
+            undo.pop_all()
         return endpoint
 
     async def disconnect(self, reference: str, name: str, force: bool) -> None:
