@@ -30,7 +30,7 @@ from minidock.wire.errors import Conflict, Error, Unavailable
 T = TypeVar("T")
 PATIENCE = 1.0  # seconds that a container stands still for a client that does not go on
 STALL = 30.0  # seconds until a client that does not go on is given up, if it keeps a stopped one from its start
-MOST = 32  # of them at once; the others wait before they hold anything
+MOST = 32  # at work at once; the others wait before they hold anything
 
 
 class Root:
@@ -40,7 +40,7 @@ class Root:
     """
 
     def __init__(
-        self, fd: int, hold: Hold | None, threads: concurrent.futures.Executor, ids: IdMap | None = None
+        self, fd: int, hold: _Seat | None, threads: concurrent.futures.Executor, ids: IdMap | None = None
     ) -> None:
         self.fd = fd
         self.ids = ids
@@ -135,14 +135,27 @@ class Hold:
                     await asyncio.to_thread(self._parts.cgroups.thaw, container.id)
 
 
+class _Seat:
+    """A hold, and one of the places: who waits for a client gives both back, so that nobody waits for him."""
+
+    def __init__(self, hold: Hold, places: asyncio.Semaphore) -> None:
+        self._hold, self._places = hold, places
+
+    async def take(self) -> None:
+        await self._places.acquire()  # first, while nothing is held
+        await self._hold.take()
+
+    async def release(self) -> None:
+        await self._hold.release()
+        self._places.release()
+
+
 class Roots:
     """Opens them."""
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
         self._held: dict[str, int] = {}
-        # Threads of their own: a client sets their pace, and what lets its container go must not wait for one of them.
-        self._threads = pool(MOST, "roots")
         self._places = asyncio.Semaphore(MOST)
 
     @asynccontextmanager
@@ -173,9 +186,12 @@ class Roots:
                 fd, ids = self._running(container)
             else:
                 fd = await asyncio.to_thread(self._stopped, container, writable, mounts)
+            # A thread of its own: a client sets its pace, and what lets its container go must not wait for it.
+            threads = pool(1, "roots")
             try:
-                yield Root(fd, hold, self._threads, ids)
+                yield Root(fd, _Seat(hold, self._places) if hold else None, threads, ids)
             finally:
+                threads.shutdown(wait=False)
                 os.close(fd)
 
     def _running(self, container: Container) -> tuple[int, IdMap | None]:

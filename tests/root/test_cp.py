@@ -6,8 +6,10 @@ docs/security.md).
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
+import socket
 import stat
 import tarfile
 from collections.abc import Iterator
@@ -16,7 +18,9 @@ from typing import Any
 
 import pytest
 
+from minidock.engine import roots
 from tests.support.cli import Cli
+from tests.support.daemon import Daemon
 from tests.support.wait import eventually
 
 pytestmark = [pytest.mark.overlay]
@@ -221,3 +225,19 @@ def test_read_only_stays_so(minidock: Cli, tmp_path: Path) -> None:
     minidock.ok("cp", str(tmp_path / "f"), "readonly:/rw/g")
     assert (tmp_path / "g").read_text() == "x"
     minidock.ok("rm", "readonly")
+
+
+def test_clients_that_stall_keep_nobody_waiting(daemon: Daemon, minidock: Cli) -> None:
+    """As many as may be at work, and one more, read nothing of a file that a container has.
+
+    Seen to fail where a client that stalls keeps its place, and where it keeps one of as many threads.
+    """
+    minidock.ok("run", "-d", "--name", "box", "--network", "none", "busybox", "sleep", "1000")
+    minidock.ok("exec", "box", "truncate", "-s", "64M", "/big")
+    with contextlib.ExitStack() as stalled:
+        for _ in range(roots.MOST + 1):
+            client = stalled.enter_context(socket.socket(socket.AF_UNIX))
+            client.connect(str(daemon.socket))
+            client.sendall(b"GET /containers/box/archive?path=/big HTTP/1.1\r\nHost: d\r\n\r\n")
+        assert "box" not in minidock.ok("cp", "box:/etc/hostname", "-")
+    minidock.ok("rm", "-f", "box")

@@ -23,9 +23,9 @@ from tests.support.daemon import Daemon, Session
 Ledger = dict[str, Counter[str]]
 
 DEADLINE = 10.0
-# The daemon's pools and how many threads each may have (see daemon.py, engine/parts.py, roots.py and others); they
+# The daemon's pools and how many threads each may have (see daemon.py, engine/parts.py and others); they
 # come when they are needed and stay, each with a name of its own. Any other thread has to be gone again.
-POOLS = {"minidockd": 32, "slow": 64, "roots": 32, "trash": 1, "sources": 4}
+POOLS = {"minidockd": 32, "slow": 64, "trash": 1, "sources": 4}
 # As many sandboxes as a daemon holds ready (its --ready-sandboxes), one that is just made, one just given.
 MOST_READY = 3 + 2
 # Groups in which a test may not take away either: the bridge, an image, a volume that others use. In the rest what is
