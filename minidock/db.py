@@ -34,7 +34,8 @@ class WriteFailed(ServerError):
     """The disk is full or broken; nothing was changed."""
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
+    """Returns when a file, or the names in a directory, would survive a power cut. Raises OSError. See fsync(2)."""
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)
@@ -142,9 +143,9 @@ class Database:
                 self._connection.backup(copy)
             finally:
                 copy.close()
-            _sync(half)
+            sync(half)
             half.rename(path)
-            _sync(path.parent)
+            sync(path.parent)
         except BaseException:
             half.unlink(missing_ok=True)
             raise

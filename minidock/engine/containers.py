@@ -179,8 +179,9 @@ class Containers:
         return True
 
     def _write(self, container: Container, state: State) -> None:
-        row = (json.dumps(codec.encode(state)), container.id)
-        self._db.execute("UPDATE containers SET state = ? WHERE id = ?", row, durable=False)
+        row, wanted = (json.dumps(codec.encode(state)), container.id), container.definition.wanted_at_boot
+        durable = wanted(state) != wanted(container.state)  # all else that a state says ends with the power
+        self._db.execute("UPDATE containers SET state = ? WHERE id = ?", row, durable)
         self.unwritten.discard(container.id)
 
     def redefine(self, container: Container, definition: Definition) -> None:

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from minidock.cgroup.limits import Limits
 from minidock.cgroup.tree import CgroupTree
+from minidock.db import sync
 from minidock.engine import (
     health,
     meaningless,
@@ -289,6 +290,12 @@ def _make_directories(directory: Path) -> None:
     (directory / "upper/.dockerenv").touch(mode=0o755)  # by which programs tell that they are in a container
     for part in ("work", _LAST_MADE):
         (directory / part).mkdir(mode=0o700)
+
+
+def settle(directory: Path) -> None:
+    """Returns when the directories would survive a power cut, as the row does: then the client may be told."""
+    for path in (directory / "upper", directory, directory.parent):
+        sync(path)
 
 
 def half_made(directory: Path) -> bool:

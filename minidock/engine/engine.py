@@ -139,6 +139,8 @@ class Engine:
         container = create.write(parts.containers, parts.volumes, directory, ident, name, definition)
         try:
             await to_its_end(asyncio.to_thread(copyup.fill, parts.images, image, container))
+            if not container.host.auto_remove:
+                await to_its_end(asyncio.to_thread(create.settle, directory))
         except BaseException:
             await self._lifecycle.remove(container, force=False, volumes=True)
             raise

@@ -160,6 +160,13 @@ class Definition:
     networks: dict[str, EndpointWish] = field(default_factory=dict)
     build: str = ""  # the build that it is a step of: it ends with it
 
+    def wanted_at_boot(self, state: State) -> bool:
+        """Whether a container that stands so, and does not run, is to run because the daemon has started."""
+        policy = self.host.restart_policy.name
+        if not state.started_at:
+            return False
+        return policy == "always" or (policy == "unless-stopped" and not state.stopped_by_hand)
+
 
 @dataclass
 class Container:

@@ -64,14 +64,6 @@ def wanted(container: Container, code: int) -> bool:
     return policy.name in ("always", "unless-stopped")
 
 
-def wanted_at_boot(container: Container) -> bool:
-    """Whether a container that does not run is to run because the daemon has started."""
-    name, state = container.host.restart_policy.name, container.state
-    if not state.started_at:
-        return False
-    return name == "always" or (name == "unless-stopped" and not state.stopped_by_hand)
-
-
 def next_wait(before: float, ran: int) -> float:
     """Seconds to wait, after a wait of ``before`` and a run of ``ran`` nanoseconds."""
     return FIRST_WAIT if ran >= CALM or not before else min(before * 2, LONGEST_WAIT)

@@ -17,7 +17,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
 from typing import TypeVar
 
-from minidock.engine import create, health, leftovers, restarts
+from minidock.engine import create, health, leftovers
 from minidock.engine.lifecycle import Lifecycle
 from minidock.engine.model import Container, Status
 from minidock.engine.networking.endpoints import Endpoints
@@ -35,12 +35,13 @@ _AT_ONCE = 32  # monitors that are asked
 
 async def restore(parts: Parts, lifecycle: Lifecycle, endpoints: Endpoints) -> None:
     """Brings all containers into a legal state. A failure with one does not keep the others from it."""
+    parts.volumes.remake()
     await _each(parts.containers.all(), functools.partial(_restore, parts, lifecycle))
     await _sweep(parts, endpoints)
     await asyncio.to_thread(parts.images.release, parts.containers.users_of)
     await endpoints.adopt()
     for container in parts.containers.all():
-        if container.state.status is Status.EXITED and restarts.wanted_at_boot(container):
+        if container.state.status is Status.EXITED and container.definition.wanted_at_boot(container.state):
             parts.containers.note(container, Status.RESTARTING)
             lifecycle.restarts.after(container, 0)
     await parts.ports.restore(endpoints.mark, parts.settings.instance, parts.bridge is not None)

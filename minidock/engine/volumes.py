@@ -84,12 +84,20 @@ class Volumes:
             marked = {_ANONYMOUS: "", **(labels or {})} if anonymous else labels or {}
             row = (name, times.now(), int(anonymous), json.dumps(marked), json.dumps(options or {}))
             self._db.execute("INSERT INTO volumes (name, created, anonymous, labels, options) VALUES (?,?,?,?,?)", row)
-        self._root.mkdir(mode=0o711, exist_ok=True)
-        (self._root / name).mkdir(mode=0o711, exist_ok=True)
-        self._data(name).mkdir(mode=0o755, exist_ok=True)
+        self._make(name)
         if new:
             self._tell("create", name)
         return self.get(name)
+
+    def _make(self, name: str) -> None:
+        self._root.mkdir(mode=0o711, exist_ok=True)
+        (self._root / name).mkdir(mode=0o711, exist_ok=True)
+        self._data(name).mkdir(mode=0o755, exist_ok=True)
+
+    def remake(self) -> None:
+        """The directories that rows speak of: a power cut may have taken those of a volume without content."""
+        for record in self.all():
+            self._make(record.name)
 
     def remove(self, name: str, force: bool = False, owner: str = "") -> None:
         """Deletes a volume that no container mentions but ``owner``. With ``force`` a missing one is no error."""

@@ -79,18 +79,24 @@ class Api(HTTPConnection):
 @contextmanager
 def struck(daemon: Daemon, calls: str, effect: str, when: int, children: bool = False) -> Iterator[None]:
     """While the block runs, the ``when``-th of these system calls of each thread of the daemon has an ``effect``."""
-    tasks = [task for tid in os.listdir(f"/proc/{daemon.pid}/task") for task in ("-p", tid)]
-    inject = ["-e", f"trace={calls}", "-e", f"inject={calls}:{effect}:when={when}"]
-    follow = ["-f"] if children else []
+    with watched(daemon, calls, "-e", f"inject={calls}:{effect}:when={when}", children=children):
+        yield
+
+
+@contextmanager
+def watched(daemon: Daemon, calls: str, *options: str, children: bool = False) -> Iterator[Path]:
+    """strace's log of these system calls of the daemon while the block runs, whole behind it; descriptors as paths."""
+    tids = os.listdir(f"/proc/{daemon.pid}/task")
+    tasks = ["-f", "-p", str(daemon.pid)] if children else [task for tid in tids for task in ("-p", tid)]
     log = daemon.base / "strace"
-    command = ["strace", "-o", str(log), *follow, *inject, *(tasks if not children else ["-p", str(daemon.pid)])]
+    command = ["strace", "-y", "-o", str(log), "-e", f"trace={calls}", *options, *tasks]
     with subprocess.Popen(command, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL) as tracer:
         assert tracer.stderr is not None
         line = tracer.stderr.readline()
         assert b"attached" in line, line
-        eventually(lambda: all(_traced(daemon.pid, tid) for tid in tasks[1::2]), "strace to have attached")
+        eventually(lambda: all(_traced(daemon.pid, tid) for tid in tids), "strace to have attached")
         try:
-            yield
+            yield log
         finally:
             tracer.terminate()
             tracer.communicate()

@@ -48,13 +48,16 @@ def test_who_starts_again(container: Container, code: int, again: bool) -> None:
 
 def test_the_daemon_s_start_tells_always_from_unless_stopped() -> None:
     """Seen to fail where unless-stopped starts what was stopped by hand."""
-    assert restarts.wanted_at_boot(ended("always", stopped_by_hand=True))
-    assert not restarts.wanted_at_boot(ended("unless-stopped", stopped_by_hand=True))
-    assert restarts.wanted_at_boot(ended("unless-stopped"))
-    assert not restarts.wanted_at_boot(ended("no")) and not restarts.wanted_at_boot(ended("on-failure"))
+
+    def wanted(container: Container) -> bool:
+        return container.definition.wanted_at_boot(container.state)
+
+    assert wanted(ended("always", stopped_by_hand=True)) and wanted(ended("unless-stopped"))
+    assert not wanted(ended("unless-stopped", stopped_by_hand=True))
+    assert not wanted(ended("no")) and not wanted(ended("on-failure"))
     never = ended("always")
     never.state = State()
-    assert not restarts.wanted_at_boot(never), "a container that was never started stays so"
+    assert not wanted(never), "a container that was never started stays so"
 
 
 def test_waits_double_up_to_a_minute_and_begin_anew_after_a_calm_run() -> None:
