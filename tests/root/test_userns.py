@@ -25,6 +25,8 @@ from tests.support.wait import eventually
 
 pytestmark = pytest.mark.userns_remap
 
+UNCONFINED = ("--cap-add", "ALL", "--security-opt", "seccomp=unconfined", "--security-opt", "apparmor=unconfined")
+
 
 @pytest.fixture(scope="module")
 def daemon(daemons: Session, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
@@ -164,7 +166,7 @@ def test_what_is_mounted_into_it_is_locked(daemon: Daemon, minidock: Cli, tmp_pa
     subprocess.run([*within, "mount", "-t", "tmpfs", "cover", str(below)], check=True)
     try:
         attempt = "mount -o remount,rw,bind /h; touch /h/f; umount /h/below; ls /h/below; echo end"
-        options = ("-v", f"{tmp_path}:/h:ro", "--cap-add", "ALL", "--security-opt", "seccomp=unconfined")
+        options = ("-v", f"{tmp_path}:/h:ro", *UNCONFINED)
         assert shell(minidock, attempt, *options) == "end" and not (tmp_path / "f").exists()
         assert shell(minidock, attempt, *options, "--userns", "host") == "hidden\nend" and (tmp_path / "f").exists()
     finally:
@@ -179,13 +181,12 @@ def test_what_takes_the_host_s_root_is_refused(minidock: Cli) -> None:
         mknod /null c 1 3 2>&1; mount -o remount,rw,bind /proc/sys
         (echo {panic} >/proc/sys/kernel/panic) 2>&1; hostname x && hostname
     """
-    rights = ("--cap-add", "ALL", "--security-opt", "seccomp=unconfined")
-    words = shell(minidock, attempt, *rights).splitlines()
+    words = shell(minidock, attempt, *UNCONFINED).splitlines()
     assert words[0] == "mounted" and words[-1] == "x", "the control: it has rights, over what is its own"
     assert ["ermi" in line for line in words[1:-1]] == [True] * 2, words
-    assert shell(minidock, attempt, *rights, "--userns", "host").splitlines() == ["mounted", "x"]
+    assert shell(minidock, attempt, *UNCONFINED, "--userns", "host").splitlines() == ["mounted", "x"]
     lower = "cat /proc/self/oom_score_adj; (echo -1 >/proc/self/oom_score_adj) 2>&1 || true"
-    words = shell(minidock, lower, "--oom-score-adj", "100", *rights).splitlines()
+    words = shell(minidock, lower, "--oom-score-adj", "100", *UNCONFINED).splitlines()
     assert words[0] == "100" and "ermission denied" in words[1]
 
 
