@@ -7,6 +7,7 @@ container and goes with ``rm -v`` or ``--rm``. What changes one is called on the
 from __future__ import annotations
 
 import json
+import logging
 import os
 import re
 from collections.abc import Callable
@@ -21,6 +22,7 @@ from minidock.engine.trash import Trash
 from minidock.wire import times
 from minidock.wire.errors import Conflict, InvalidArgument, NotFound
 
+log = logging.getLogger(__name__)
 _ANONYMOUS = "com.docker.volume.anonymous"  # docker marks them by a label
 _NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{1,254}", re.ASCII)
 
@@ -97,7 +99,10 @@ class Volumes:
     def remake(self) -> None:
         """The directories that rows speak of: a power cut may have taken those of a volume without content."""
         for record in self.all():
-            self._make(record.name)
+            try:
+                self._make(record.name)
+            except OSError as error:  # a full disk, say: who mounts it is told
+                log.error("volume %s: its directory is gone, and can't be made: %s", record.name, error)
 
     def remove(self, name: str, force: bool = False, owner: str = "") -> None:
         """Deletes a volume that no container mentions but ``owner``. With ``force`` a missing one is no error."""

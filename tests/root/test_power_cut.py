@@ -54,11 +54,18 @@ def test_a_stop_by_hand_is_on_the_disk(fresh_daemon: Daemon) -> None:
 
 
 def test_a_volume_whose_directory_the_disk_lost_is_there(fresh_daemon: Daemon) -> None:
-    """Seen to fail where the daemon's start makes no directories: the container's start finds no volume to mount."""
+    """Seen to fail where the daemon's start makes no directories: the container's start finds no volume to mount; and
+    where one that it can't make ends the daemon.
+    """
     api = Api(fresh_daemon)
     ident = api.create("touch", "/v/f", Mounts=[{"Type": "volume", "Source": "vol", "Target": "/v"}])
     fresh_daemon.kill()
-    shutil.rmtree(fresh_daemon.data_root / "volumes/vol")
+    lost = fresh_daemon.data_root / "volumes/vol"
+    shutil.rmtree(lost)
+    lost.touch()  # in its place: the daemon starts all the same
+    fresh_daemon.start()
+    fresh_daemon.kill()
+    lost.unlink()
     fresh_daemon.start()
     api = Api(fresh_daemon)
     api.ok("POST", f"/containers/{ident}/start")

@@ -109,6 +109,7 @@ def test_monitors_are_asked_at_the_same_time(
             cgroups=SimpleNamespace(place=lambda *_: None),
             settings=SimpleNamespace(exec_root=tmp_path, monitor_directory=Path, instance=""),
             images=SimpleNamespace(release=lambda _: None),
+            volumes=SimpleNamespace(remake=lambda: None),
             ports=SimpleNamespace(restore=nothing),
         )
         lifecycle: Any = SimpleNamespace(restarts=SimpleNamespace(begin=lambda: None))
@@ -266,7 +267,10 @@ def test_who_is_asked_again_and_can_t_be_restored_is_told_of(
     settings = SimpleNamespace(monitor_directory=directory, exec_root=tmp_path, instance="")
     nothing, later = lambda *_: None, lambda *_: asyncio.sleep(0)
     cgroups, images, ports = (SimpleNamespace(place=nothing, release=nothing, restore=later) for _ in range(3))
-    parts = parts_with(containers=containers, settings=settings, cgroups=cgroups, images=images, ports=ports)
+    parts = parts_with(
+        containers=containers, settings=settings, cgroups=cgroups, images=images, ports=ports,
+        volumes=SimpleNamespace(remake=nothing),
+    )  # fmt: skip
     endpoints: Any = SimpleNamespace(adopt=later, mark="")
     lifecycle: Any = SimpleNamespace(restarts=SimpleNamespace(begin=nothing))
 
