@@ -195,7 +195,8 @@ class Database:
             self.execute(sql, parameters, durable)
         except WriteFailed as error:
             log.error("%s; tried again with what is written next", error)
-            self._owed.append((sql, parameters))
+            with self._lock:  # or a transaction of another thread, past its beginning, would take it for done
+                self._owed.append((sql, parameters))
 
     def settle(self) -> None:
         """Tries once more what ``forget`` could not do."""

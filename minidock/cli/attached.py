@@ -7,9 +7,9 @@ daemon that died meanwhile, since the container and its stream live on without i
 
 from __future__ import annotations
 
+import signal
 import sys
 import time
-from _signal import SIGWINCH  # type: ignore[import-not-found]
 from collections.abc import Callable
 from contextlib import nullcontext, suppress
 from select import select
@@ -64,7 +64,7 @@ def converse(client: Client, stream: Stream, ends: Ends, signals: terminal.Signa
     aside = Client(client.endpoint, timeout=_SHORT)
 
     def on_signal(number: int) -> None:
-        if number == SIGWINCH:
+        if number == signal.SIGWINCH:
             if ends.tty:
                 fit(aside, ends)
         elif ends.kill:
@@ -94,9 +94,7 @@ def fit(client: Client, ends: Ends, redraw: bool = False) -> None:
 
 
 def _forward(client: Client, kill: Callable[[Client, str], None], number: int) -> None:
-    from signal import Signals
-
-    name = Signals(number).name.removeprefix("SIG")
+    name = signal.Signals(number).name.removeprefix("SIG")
     try:
         kill(client, name)
     except DaemonUnreachable:

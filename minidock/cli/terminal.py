@@ -2,16 +2,15 @@
 
 For attached.py. `raw` lends the terminal to the container's program: no echo, no line editing, Ctrl-C a byte like any
 other; whatever ends the command, the terminal is given back as it was. `Signals` turns signals into numbers on a pipe
-that stream.py waits on, so that everything is done in one loop. `_signal` is the C half of `signal`; the Python half
-makes enums of all names, which nobody here uses. See: termios(3), signal(7), docker's --sig-proxy.
+that stream.py waits on, so that everything is done in one loop. See: termios(3), signal(7), docker's --sig-proxy.
 """
 
 from __future__ import annotations
 
-import _signal as signal  # type: ignore[import-not-found]
 import os
+import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType, TracebackType
 
@@ -98,7 +97,7 @@ class Signals:
     def __init__(self, proxied: bool) -> None:
         self._proxied = proxied
         self._read, self._write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-        self._before: dict[int, object] = {}
+        self._before: dict[int, signal._HANDLER] = {}
         self._ends = 0
 
     def fileno(self) -> int:
@@ -125,7 +124,7 @@ class Signals:
         os.close(self._read)
         os.close(self._write)
 
-    def _handle(self, number: int, handler: Callable[[int, FrameType | None], None]) -> None:
+    def _handle(self, number: int, handler: signal._HANDLER) -> None:
         self._before[number] = signal.signal(number, handler)
 
     def _note(self, number: int, _: FrameType | None) -> None:

@@ -10,7 +10,8 @@ from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from threading import Thread
+from typing import Any, NoReturn
 
 import pytest
 
@@ -74,6 +75,26 @@ def test_what_is_gone_is_forgotten_with_the_next_write(db: Database) -> None:
     db.execute(insert, ("gone",))  # it is nobody's any more
     db.settle()
     assert [row["name"] for row in db.query("SELECT name FROM volumes")] == ["gone"]
+
+
+def test_what_is_to_be_forgotten_is_not_lost_to_another_s_transaction(
+    db: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that is past its beginning has not done it. Seen to fail where its end struck all off that was owed then."""
+
+    def refuses(*_: object) -> NoReturn:
+        raise WriteFailed("disk full")
+
+    db.execute("INSERT INTO volumes (name, created, anonymous, labels) VALUES ('gone', 1, 1, '{}')")
+    with monkeypatch.context() as full:
+        full.setattr(db, "execute", refuses)
+        forgetting = Thread(target=db.forget, args=("DELETE FROM volumes",))
+        with db.transaction():
+            forgetting.start()
+            forgetting.join(0.2)  # it waits for this transaction, or is through
+        forgetting.join()
+    db.settle()
+    assert not db.query("SELECT name FROM volumes")
 
 
 def test_a_run_that_ends_lets_go_of_its_ports(db: Database) -> None:

@@ -45,7 +45,7 @@ NEVER = (
     *("site", "rich", "pkg_resources", "importlib.metadata", "unittest", "logging"),
     # what click imports, or would for a flag that it takes for misspelt, and cli/__init__.py keeps away
     *("inspect", "uuid", "platform", "datetime", "threading", "gettext", "locale", "difflib"),
-    *("dataclasses", "tty", "termios", "socket", "urllib.parse", "pathlib", "random", "signal"),
+    *("dataclasses", "tty", "termios", "socket", "urllib.parse", "pathlib", "random"),
 )
 # Of the daemon: what pulls, fetches and unpacks zstd, what few attach by, and the face of pyroute2 with all it has.
 DAEMON_NEVER = ("urllib3", "http.client", "email", "wsproto", "zstandard", "minidock.image.pull", "pyroute2.iproute")
