@@ -12,9 +12,11 @@
 #include <stddef.h>
 #include <sys/epoll.h>
 
+#define RETRY 100 /* ms until what was refused is tried again */
+
 int loop_open(struct loop *loop)
 {
-    loop->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+    *loop = (struct loop){.epoll_fd = epoll_create1(EPOLL_CLOEXEC)};
     return loop->epoll_fd < 0 ? -1 : 0;
 }
 
@@ -25,9 +27,12 @@ void loop_want(struct loop *loop, struct watch *watch, uint32_t events)
 
     if (watch->events == events)
         return;
-    /* ENOMEM and ENOSPC: `events` keeps the old value, so the next call with the current truth tries again. */
+    /* ENOMEM, or ENOSPC for all watches of a user: `events` keeps the old value, so the next call with the current
+     * truth tries again. */
     if (epoll_ctl(loop->epoll_fd, operation, watch->fd, &event) == 0)
         watch->events = events;
+    else
+        loop->refused = true;
 }
 
 static int milliseconds_until(int64_t deadline)
@@ -43,7 +48,11 @@ bool loop_step(struct loop *loop, int64_t deadline)
 {
     struct epoll_event event;
     struct watch *watch;
+    int64_t again = loop_now() + RETRY;
 
+    if (loop->refused && again < deadline)
+        deadline = again;
+    loop->refused = false;
     if (epoll_wait(loop->epoll_fd, &event, 1, milliseconds_until(deadline)) != 1)
         return false;
     watch = event.data.ptr;

@@ -30,6 +30,7 @@ struct watch {
 
 struct loop {
     int epoll_fd;
+    bool refused; /* a watch, for want of memory: what it waits for may never come by itself */
 };
 
 /* The struct that a watch (or any other member) lies in. */

@@ -82,6 +82,7 @@ def _strike(daemon: Daemon, session: Session, verb: str, calls: str, when: int) 
     with struck(daemon, CALLS[calls], "signal=SIGKILL", when):
         _do(api, verb, ident)
         dead = died(daemon, timeout=0.3)
+    dead = dead or died(daemon, timeout=0.2)  # strace was not done with its threads
     if dead:
         daemon.start()
     api = Api(daemon)

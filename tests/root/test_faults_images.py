@@ -73,6 +73,7 @@ def _strike(daemon: Daemon, session: Session, do: Do, calls: str, when: int) -> 
     with struck(daemon, CALLS[calls], "signal=SIGKILL", when, children=True):
         do()
         dead = died(daemon, timeout=0.3)
+    dead = dead or died(daemon, timeout=0.2)  # strace was not done with its threads
     if dead:
         daemon.start()
     name = do()

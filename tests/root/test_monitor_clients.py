@@ -13,6 +13,7 @@ import struct
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from subprocess import PIPE, Popen
 
 import pytest
 
@@ -160,6 +161,33 @@ async def _talk(client: Client) -> None:
     with suppress(ConnectionError):
         while True:
             await client.send(b"more words" * 10_000)
+
+
+@pytest.mark.strace
+def test_a_watch_that_the_kernel_refused_is_asked_for_again(workshop: Workshop) -> None:
+    """epoll has room for so many watches a user, and a container of the same user may have them all for a while.
+
+    Seen to fail where it is asked for with the next event only: the client of a quiet container was never read.
+    """
+
+    async def test() -> None:
+        monitor = await workshop.start(shell("read line; echo $line; read line", stdin="open"))
+        (pid,) = workshop.processes()
+        refusal = "inject=epoll_ctl:error=ENOSPC:when=1..3"
+        command = ["strace", "-p", str(pid), "-o", str(workshop.folder / "strace"), "-e", refusal]
+        with Popen(command, stderr=PIPE) as tracer:
+            assert tracer.stderr and b"attached" in await asyncio.to_thread(tracer.stderr.readline)
+            client = attach(monitor)
+            await client.send(b"heard\n")
+            try:
+                await within(client.until(b"heard"))
+            finally:
+                tracer.terminate()  # before the end: LeakSanitizer needs ptrace for itself
+        assert "ENOSPC" in (workshop.folder / "strace").read_text()
+        await client.send(b"\n")
+        await finish(monitor, client)
+
+    workshop.run(test)
 
 
 CASES = ["stalled client, closed stdout", "full stdin, client gone", "waiting client gone", "terminal nobody has open"]

@@ -98,8 +98,17 @@ def watched(daemon: Daemon, calls: str, *options: str, children: bool = False) -
         try:
             yield log
         finally:
-            tracer.terminate()
-            tracer.communicate()
+            _end(tracer)
+
+
+def _end(tracer: subprocess.Popen[bytes]) -> None:
+    """Told to end while the process dies, strace may wait for its first thread, which the kernel keeps for the last."""
+    tracer.terminate()
+    try:
+        tracer.communicate(timeout=5)
+    except subprocess.TimeoutExpired:
+        tracer.kill()
+        tracer.communicate()
 
 
 def _traced(pid: int, tid: str) -> bool:
